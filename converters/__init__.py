@@ -1,0 +1,1 @@
+"""Bytes of disks and insides of guests; knows no Kubernetes."""

@@ -1,0 +1,1 @@
+"""The mtv command: one file per command."""

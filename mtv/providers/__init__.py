@@ -1,0 +1,1 @@
+"""Where VMs come from: one package per kind of source."""

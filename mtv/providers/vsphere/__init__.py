@@ -1,0 +1,1 @@
+"""vCenter and ESXi; the only importer of pyvmomi."""

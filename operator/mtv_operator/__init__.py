@@ -1,0 +1,1 @@
+"""Everything that reconciles and runs."""
