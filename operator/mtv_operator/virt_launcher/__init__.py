@@ -1,0 +1,1 @@
+"""Per VM: one process that owns one libvirtd and one QEMU inside the VM's pod."""
