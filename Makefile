@@ -5,39 +5,62 @@ GUEST := tests/guest/build/kvguest.raw
 DOUBLE := tests/vcenter/vcenter-double
 
 .DEFAULT_GOAL := help
-.PHONY: help setup packages demo demo-down test lint types bench crds docs
+.PHONY: help setup demo demo-down test lint types bench crds docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-setup: packages .venv/.synced ## install what is needed, make .venv
-
-packages: .venv/.packages
+setup: .venv/.synced $(DOUBLE) $(if $(wildcard tests/guest/build_guest.py),$(GUEST)) ## packages, .venv, the vCenter double, the test guest
 
 .venv/.packages: packages.txt
 	@missing=$$(grep -v '^#' packages.txt | xargs dpkg-query -W -f='$${Package} $${Status}\n' 2>&1 \
 	  | sed -nE 's/^dpkg-query: no packages found matching (.*)/\1/p; s/^([^ ]+) .*(not-installed|config-files).*/\1/p'); \
 	if [ -n "$$missing" ]; then \
-	  echo "installing:" $$missing; \
+	  echo "installing Debian packages:" $$missing; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 	@mkdir -p .venv && touch $@
 
 .venv/.synced: .venv/.packages pyproject.toml uv.lock
+	@echo "making .venv"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q uv
 	@$(BIN)/uv sync -q --frozen
 	@touch $@
 
+$(DOUBLE): $(wildcard tests/vcenter/*.go) tests/vcenter/go.mod
+	@echo "building the vCenter double (1-2 minutes the first time)"
+	@cd tests/vcenter && go build -o vcenter-double .
+
+$(GUEST): tests/guest/build_guest.py | .venv/.packages
+	@echo "building the test guest"
+	@mkdir -p $(@D) && $(PYTHON) tests/guest/build_guest.py disk --out $@ > $(@D)/build.log 2>&1 || { tail -20 $(@D)/build.log; exit 1; }
+
+demo: setup ## a VM leaves a (simulated) vCenter and boots here
+	@$(BIN)/python examples/demo.py
+
+demo-down: ## take away everything that the demo made
+	@test ! -x $(BIN)/python || $(BIN)/python examples/demo.py --down
+
 test: setup ## everything that proves it works, fast ones first
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 	@$(BIN)/pytest
 
-lint: setup ## style and import rules
+lint: .venv/.synced ## style and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
 
-types: setup ## mypy strict
+types: .venv/.synced ## mypy strict
 	@$(BIN)/mypy
+
+bench: setup ## measure the hot paths against their peers
+	@for bench in tests/benchmarks/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+crds: .venv/.synced ## write operator/manifests/crds from mtv/api
+	@$(BIN)/python -m mtv.api.schema
+
+docs: .venv/.synced ## write docs/reference from the code
+	@$(BIN)/python docs/generate.py
