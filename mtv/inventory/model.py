@@ -79,6 +79,10 @@ class Disk:
     thin: bool = False
     parent_files: tuple[str, ...] = ()  # the chain below `file`, nearest first
     encrypted: bool = False
+    backing: str = ""  # how the current file is made: FlatVer2, SeSparse, RawDiskMappingVer1, ...
+    device_name: str = ""  # of an RDM: vml.02000…
+    lun_uuid: str = ""  # of an RDM
+    vvol_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +183,7 @@ class VM:
     is_template: bool = False
     host: Moref | None = None
     folder: Moref | None = None
+    datacenter: Moref | None = None
     resource_pool: Moref | None = None
     datastores: tuple[Moref, ...] = ()
     networks: tuple[Moref, ...] = ()
@@ -221,6 +226,8 @@ class Network:
     dv_switch: Moref | None = None
     key: str = ""
     vlan: str = ""  # "100", "0-4094" for a trunk
+    uplink: bool = False  # a port group for the hosts' own cables, not for VMs
+    opaque_id: str = ""  # what NICs on an OpaqueNetwork name it by
     hosts: tuple[Moref, ...] = ()
 
 
@@ -236,6 +243,11 @@ class Datastore:
     free_bytes: int = 0
     maintenance: str = ""
     accessible: bool = True
+    datacenter: Moref | None = None
+    nas_host: str = ""
+    nas_path: str = ""
+    backing_devices: tuple[str, ...] = ()  # naa.… of a VMFS
+    hosts: tuple[Moref, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,8 +266,10 @@ class Host:
     cpu_sockets: int = 0
     cpu_cores: int = 0
     memory_bytes: int = 0
-    management_ip: str = ""
-    thumbprint: str = ""
+    management_ip: str = ""  # the host's own address
+    management_server_ip: str = ""  # the vCenter's, as the host knows it
+    thumbprint: str = ""  # SHA-1 of its certificate
+    time_zone: str = ""
     networks: tuple[Moref, ...] = ()
     datastores: tuple[Moref, ...] = ()
 
@@ -294,6 +308,7 @@ class Inventory:
     version: str = ""
     instance_uuid: str = ""
     is_vcenter: bool = True
+    notes: tuple[str, ...] = ()  # what could not be read, and why: tags, a VM without permission
     vms: dict[Moref, VM] = field(default_factory=dict)
     networks: dict[Moref, Network] = field(default_factory=dict)
     datastores: dict[Moref, Datastore] = field(default_factory=dict)
