@@ -43,9 +43,6 @@ demo-down: ## take away everything that the demo made
 	@test ! -x $(BIN)/python || $(BIN)/python examples/demo.py --down
 
 test: setup ## everything that proves it works, fast ones first
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/lint-imports > .venv/lint-imports.log || { cat .venv/lint-imports.log; exit 1; }
 	@$(BIN)/pytest
 
 lint: .venv/.synced ## style and import rules
