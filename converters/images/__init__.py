@@ -1,0 +1,1 @@
+"""Formats of disk images: pure parsing, no input or output."""

@@ -1,0 +1,247 @@
+"""Copies a disk in one pass: feeds read, workers decode, look for zeros, sum and write.
+
+    with Copy(source, sink, Options(workers=2)) as copy:
+        while not copy.wait(0.2):
+            show(copy.progress())
+    print(checksum.text(copy.sums.total))
+
+Nothing is staged: memory is a fixed number of buffers, whatever the disk. A slow sink holds the
+source back, because a feed must wait for a free buffer.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from converters import checksum, extents
+from converters.crew import Crew, Finished, WorkQueue
+from converters.errors import Cancelled
+from converters.extents import Extent, Kind
+from converters.images import raw
+from converters.intake import LentBuffers
+from converters.journal import Journal
+from converters.sinks.contract import Buffer, Sink
+from converters.sources.contract import Batch, Source
+
+# What a worker holds decoded before it writes: large enough for few calls, small for flat memory.
+_MOST_RUN_BYTES = 2 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to copy. A limit of 0 is none; without `sums` there is no checksum."""
+
+    workers: int = field(default_factory=lambda: min(os.cpu_count() or 1, 8))
+    limit_bytes_per_s: int = 0
+    sums: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a copy stands. `settled` counts the disk's bytes, holes included."""
+
+    capacity_bytes: int
+    settled_bytes: int
+    read_bytes: int
+    written_bytes: int
+    elapsed_s: float
+
+
+class Copy:
+    """One copy of one disk, from `__enter__` to `__exit__`.
+
+    Without `delta` the whole disk is copied, except what the journal says is settled; with it, only
+    these extents, onto what the sink already has.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        options: Options | None = None,
+        *,
+        journal: Journal | None = None,
+        delta: Sequence[Extent] | None = None,
+    ) -> None:
+        self._source, self._sink = source, sink
+        self._options = options or Options()
+        self.journal = journal or Journal()
+        state = self.journal.state()
+        self.sums = checksum.Sums(source.capacity_bytes, total=state.block_sum)
+        disk = extents.whole(source.capacity_bytes)
+        if delta is None:
+            self._keep: Sequence[Extent] = state.extents
+            area = disk
+        else:
+            self._keep = disk
+            area = extents.align(delta, source.block_bytes, source.capacity_bytes)
+        self._wanted = extents.subtract(area, state.extents)
+        self._over_old_data = delta is not None
+        if not source.capabilities.seekable and (self._over_old_data or self._wanted != disk):
+            raise ValueError(f"{source.name} can be read only as a whole")
+        self._stack = ExitStack()
+        self._lock = threading.Lock()
+        self._written = 0
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        source, options = self._source, self._options
+        self._sink.prepare(source.capacity_bytes, self._keep)
+        self._crew = Crew(on_stop=self._stop)
+        self._intake = LentBuffers(
+            buffer_bytes=source.capabilities.buffer_bytes,
+            count=source.capabilities.feeds + 2 * options.workers,
+            stopping=self._crew.stopping,
+            limit_bytes_per_s=options.limit_bytes_per_s,
+        )
+        self._queue: WorkQueue[Batch] = WorkQueue(4 * options.workers)
+        feeds = source.feeds(self._wanted, self._intake) if self._wanted else ()
+        self._feeding, self._working = len(feeds), options.workers
+        if not feeds:
+            self._queue.finish()
+        self._stack.enter_context(self._crew)
+        for number, feed in enumerate(feeds):
+            self._crew.start(f"feed-{number}", functools.partial(self._feed, feed))
+        for number in range(options.workers):
+            self._crew.start(f"worker-{number}", self._work)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end; return whether it came. Raises the first error of any thread."""
+        return self._crew.wait(timeout_s)
+
+    def cancel(self) -> None:
+        """End early: `wait` raises Cancelled within a second."""
+        self._crew.fail(Cancelled())
+
+    def progress(self) -> Progress:
+        """Return where the copy stands."""
+        return Progress(
+            capacity_bytes=self._source.capacity_bytes,
+            settled_bytes=self.journal.settled_bytes,
+            read_bytes=self._intake.read_bytes,
+            written_bytes=self._written,
+            elapsed_s=time.monotonic() - self._started,
+        )
+
+    def _stop(self) -> None:
+        self._queue.abort()
+        self._intake.wake()
+        self._source.interrupt()
+
+    def _feed(self, feed: Iterator[Batch]) -> None:
+        """Bring the batches of one feed into the queue; the last feed finishes it."""
+        for batch in feed:
+            self._queue.put(batch)
+        with self._lock:
+            self._feeding -= 1
+            last = not self._feeding
+        if last:
+            self._queue.finish()
+
+    def _work(self) -> None:
+        """Write batches until there are no more; the last worker flushes the sink."""
+        while True:
+            try:
+                batch = self._queue.get()
+            except Finished:
+                break
+            parts, written = self._write(batch)
+            batch.release()
+            with self._lock:
+                self._written += written
+            self.journal.settle(batch.settles, self.sums.add(parts))
+        with self._lock:
+            self._working -= 1
+            last = not self._working
+        if last:
+            self._sink.flush()
+
+    def _write(self, batch: Batch) -> tuple[dict[int, int], int]:
+        """Write the data of a batch; return the sums of its blocks by extent, and bytes written."""
+        parts: dict[int, int] = {}
+        run = _Run(self._sink)
+        sum_of, size, sums = checksum.block_sum, self._source.block_bytes, self._options.sums
+        stopping, zeroed = self._crew.stopping.is_set, self._over_old_data
+        for offset, buffer, start, end in batch.blocks():
+            if stopping():
+                raise Cancelled
+            whole = end - start == len(buffer)
+            data: Buffer = buffer if whole else memoryview(buffer)[start:end]
+            spans = raw.data_spans(buffer, start, end)
+            if spans is None:
+                run.add(offset, data)
+            else:
+                for low, high in spans:
+                    run.add(offset + low - start, memoryview(buffer)[low:high])
+                if zeroed:
+                    self._zero(offset, start, end, spans)
+                if not spans:
+                    continue
+            if sums:
+                extent = offset // checksum.EXTENT
+                parts[extent] = parts.get(extent, 0) + sum_of(data, offset // size)
+        run.write()
+        if zeroed:
+            for settled in batch.settles:
+                if settled.kind is Kind.ZERO:
+                    self._sink.zero(settled)
+        return parts, run.total
+
+    def _zero(self, offset: int, start: int, end: int, spans: list[raw.Span]) -> None:
+        """Zero what of a block is no data, where the sink has old data."""
+        at = start
+        for low, high in [*spans, (end, end)]:
+            if low > at:
+                self._sink.zero(Extent(offset + at - start, low - at))
+            at = high
+
+
+class _Run:
+    """Neighbouring pieces that are written with one call."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._pieces: list[Buffer] = []
+        self._start = self._end = 0
+        self.total = 0
+
+    def add(self, offset: int, data: Buffer) -> None:
+        """Add a piece; what does not touch it is written first."""
+        if offset != self._end or self._end - self._start >= _MOST_RUN_BYTES:
+            self.write()
+            self._start = self._end = offset
+        self._pieces.append(data)
+        self._end += len(data)
+
+    def write(self) -> None:
+        """Write what was collected."""
+        if self._pieces:
+            self._sink.write(self._start, self._pieces)
+            self.total += self._end - self._start
+            self._pieces = []
+
+
+def copy(
+    source: Source, sink: Sink, options: Options | None = None, *, journal: Journal | None = None
+) -> checksum.Sums:
+    """Copy a whole disk and return its sums. Raises ConversionError."""
+    with Copy(source, sink, options, journal=journal) as running:
+        running.wait()
+        return running.sums

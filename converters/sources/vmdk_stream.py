@@ -1,0 +1,164 @@
+"""A streamOptimized VMDK that comes as a stream: one feed cuts it into grains, workers inflate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from converters.checksum import BLOCK
+from converters.errors import CorruptImage, SourceBroken
+from converters.extents import Extent, Kind
+from converters.images.vmdk.header import SECTOR
+from converters.images.vmdk.stream import Grain, StreamParser
+from converters.inflate import InflateError, inflate
+from converters.sources.byte_stream import ByteStream
+from converters.sources.contract import Batch, Block, Capabilities, Intake, ZeroBatch
+
+_BUFFER = 1 << 20
+_MOST_BEHIND = 1 << 20  # what is read behind the end marker before it is left alone
+
+
+class VmdkStream:
+    """The disk in a streamOptimized VMDK. The header is read when this is made.
+
+    `settles` of its batches follows the highest grain seen: streams come in the order of the disk,
+    and nothing but a display depends on it. Raises CorruptImage, UnsupportedImage or SourceError.
+    """
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self.name = stream.name
+        self.parser = StreamParser(stream.name)
+        self._first = bytearray(SECTOR)
+        self._filled = _fill(stream, self._first, 0)
+        _, used = self.parser.parse(self._first, self._filled, last=False)
+        if self.parser.header is None:
+            self.parser.finish(self._filled - used)
+            raise AssertionError("finish() raises when there is no header")
+        self.header = self.parser.header
+        self.capacity_bytes = self.header.capacity_bytes
+        self.block_bytes = min(self.header.grain_bytes, BLOCK)
+        self.capabilities = Capabilities(
+            seekable=False, buffer_bytes=max(_BUFFER, self.parser.most_record_bytes)
+        )
+        self.received_bytes = self._filled
+
+    def feeds(self, wanted: Sequence[Extent], intake: Intake) -> Sequence[Iterator[Batch]]:
+        """Return the one feed there is; it can be read once."""
+        intake.came_in(self._filled)
+        return [self._feed(intake)]
+
+    def _feed(self, intake: Intake) -> Iterator[Batch]:
+        settled = 0
+        left = b""
+        last = False
+        while not (last or self.parser.ended):
+            buffer = intake.take_buffer()
+            buffer[: len(left)] = left
+            filled, last = self._read(buffer, len(left), intake)
+            base = self.parser.position
+            grains, used = self.parser.parse(buffer, filled, last=last)
+            left = bytes(memoryview(buffer)[used:filled])
+            if not grains:
+                intake.give_back(buffer)
+                continue
+            high = min(grains[-1][0] + self.header.grain_bytes, self.capacity_bytes)
+            high = max(high, settled)
+            yield _GrainBatch(self, intake, buffer, base, grains, [Extent(settled, high - settled)])
+            settled = high
+        self.parser.finish(0 if self.parser.ended else len(left))
+        self._drain(intake)
+        if settled < self.capacity_bytes:
+            yield ZeroBatch([Extent(settled, self.capacity_bytes - settled, Kind.ZERO)])
+
+    def _read(self, buffer: bytearray, filled: int, intake: Intake) -> tuple[int, bool]:
+        """Fill the buffer; return how far, and whether the stream has ended."""
+        room = memoryview(buffer)
+        while filled < len(buffer):
+            count = self._stream.readinto(room[filled : filled + intake.piece_bytes])
+            if not count:
+                return filled, True
+            filled += count
+            self.received_bytes += count
+            intake.came_in(count)
+        return filled, False
+
+    def _drain(self, intake: Intake) -> None:
+        """Read what follows the end marker, and compare the length with what was announced."""
+        rest = bytearray(1 << 16)
+        behind = 0
+        while count := self._stream.readinto(memoryview(rest)):
+            self.received_bytes += count
+            behind += count
+            intake.came_in(count)
+            if behind > _MOST_BEHIND:
+                self.parser.warnings.append("something follows the end of the image")
+                return
+        announced = self._stream.announced_bytes
+        if announced is not None and announced != self.received_bytes:
+            raise SourceBroken(
+                f"{self.received_bytes} bytes came, expected the {announced} that were announced",
+                file=self.name,
+            )
+
+    def interrupt(self) -> None:
+        """Make a read that waits fail soon."""
+        self._stream.interrupt()
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._stream.close()
+
+
+@dataclass(slots=True, eq=False)
+class _GrainBatch:
+    """Compressed grains in a buffer that begins at byte `base` of the image."""
+
+    source: VmdkStream
+    intake: Intake
+    buffer: bytearray
+    base: int
+    grains: Sequence[Grain]
+    settles: Sequence[Extent]
+
+    def blocks(self) -> Iterator[Block]:
+        """Inflate the grains and yield them, the last cut at the capacity of the disk."""
+        view = memoryview(self.buffer)
+        grain_bytes = self.source.header.grain_bytes
+        capacity = self.source.capacity_bytes
+        small = grain_bytes <= BLOCK
+        for offset, start, size in self.grains:
+            try:
+                content = inflate(view[start : start + size], grain_bytes)
+            except InflateError as fault:
+                raise self._corrupt(offset, start, str(fault)) from fault
+            length = min(grain_bytes, capacity - offset)
+            # Of the last grain, some write only what lies on the disk, others all of it.
+            if len(content) < length or (len(content) < grain_bytes and length == grain_bytes):
+                raise self._corrupt(offset, start, f"inflates to {len(content)} bytes")
+            if small:
+                yield offset, content, 0, length
+            else:
+                for at in range(0, length, BLOCK):
+                    yield offset + at, content, at, min(at + BLOCK, length)
+
+    def _corrupt(self, offset: int, start: int, problem: str) -> CorruptImage:
+        return CorruptImage(
+            f"the grain at sector {offset // SECTOR} {problem}",
+            file=self.source.name,
+            offset=self.base + start,
+            expected=f"a zlib stream of {self.source.header.grain_bytes} bytes",
+            hint="the image is damaged: fetch it again",
+        )
+
+    def release(self) -> None:
+        """Give the buffer back."""
+        self.intake.give_back(self.buffer)
+
+
+def _fill(stream: ByteStream, buffer: bytearray, filled: int) -> int:
+    """Read until the buffer is full or the stream ends; return how much is in it."""
+    room = memoryview(buffer)
+    while filled < len(buffer) and (count := stream.readinto(room[filled:])):
+        filled += count
+    return filled

@@ -1,0 +1,119 @@
+"""Each sink passes the suite that `converters.testing` publishes."""
+
+import os
+import subprocess
+
+import pytest
+
+from converters import pipeline, testing
+from converters.errors import TargetBroken, TargetFull, TargetTooSmall
+from converters.extents import Extent
+from converters.sinks import allocation, raw_file
+from converters.sinks.block_device import BlockDeviceSink
+from converters.sinks.memory import MemorySink
+from converters.sinks.raw_file import RawFileSink
+from converters.sources.memory import MemorySource
+
+
+class TestMemorySink(testing.SinkTests):
+    def make(self, folder, old):
+        return MemorySink(old)
+
+
+class TestRawFileSink(testing.SinkTests):
+    def make(self, folder, old):
+        path = folder / "disk.img"
+        if old:
+            path.write_bytes(old)
+        return RawFileSink(str(path))
+
+
+@pytest.fixture
+def loop_device(tmp_path):
+    """A block device over a file, with the sectors of the parameter."""
+    devices = []
+
+    def make(content, sector=512):
+        path = tmp_path / f"backing-{len(devices)}"
+        path.write_bytes(content)
+        command = ["losetup", "--find", "--show", "--sector-size", str(sector), str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no loop device: {done.stderr.strip()}")
+        devices.append(done.stdout.strip())
+        return devices[-1]
+
+    yield make
+    for device in devices:
+        subprocess.run(["losetup", "--detach", device], check=False)
+
+
+class TestBlockDeviceSink(testing.SinkTests):
+    @pytest.fixture(autouse=True)
+    def _devices(self, loop_device):
+        self.loop_device = loop_device
+
+    def make(self, folder, old):
+        content = old or os.urandom(self.size_bytes)
+        return BlockDeviceSink(self.loop_device(content + b"beyond the disk".ljust(1 << 20)))
+
+
+def test_block_device_when_too_small_says_both_sizes(loop_device):
+    sink = BlockDeviceSink(loop_device(bytes(1 << 20)))
+    with pytest.raises(TargetTooSmall, match="is 1048576, expected at least the disk's 1048577"):
+        sink.prepare((1 << 20) + 1, ())
+    sink.close()
+
+
+def test_block_device_when_it_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(TargetBroken, match="is not a block device"):
+        BlockDeviceSink(str(tmp_path / "file"))
+
+
+def test_raw_file_when_disk_has_holes_leaves_them_unallocated(tmp_path):
+    content = bytearray(64 << 20)
+    content[1 << 20 : (1 << 20) + 4096] = b"x" * 4096
+    sink = RawFileSink(str(tmp_path / "disk.img"))
+    pipeline.copy(MemorySource(content), sink)
+    status = os.stat(tmp_path / "disk.img")
+    assert status.st_size == 64 << 20
+    assert status.st_blocks * 512 <= 64 << 10
+
+
+def test_raw_file_when_it_is_a_folder_or_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TargetBroken, match="is not a regular file"):
+        RawFileSink(str(tmp_path / "pipe"))
+    with pytest.raises(TargetBroken, match="Is a directory"):
+        RawFileSink(str(tmp_path))
+
+
+def test_write_all_when_kernel_stops_in_the_middle_goes_on(monkeypatch, tmp_path):
+    file = os.open(tmp_path / "out", os.O_RDWR | os.O_CREAT)
+    real = os.pwritev
+    monkeypatch.setattr(os, "pwritev", lambda fd, b, at: real(fd, [b"".join(b)[:7]], at))
+    raw_file.write_all(file, 3, [b"abcde", b"fghij", b"", b"klmno"])
+    assert os.pread(file, 100, 0) == b"\0\0\0abcdefghijklmno"
+
+
+def test_translated_when_disk_is_full_names_the_way_out():
+    full = pytest.raises(TargetFull, match=r"^disk.img: no space left on device$")
+    with full as caught, raw_file.translated("disk.img"):
+        raise OSError(28, "No space left on device")
+    assert "goes on by itself" in caught.value.hint
+
+
+def test_copy_when_sink_is_full_raises_target_full():
+    sink = MemorySink(room_bytes=1 << 20)
+    with pytest.raises(TargetFull):
+        pipeline.copy(MemorySource(os.urandom(4 << 20)), sink)
+
+
+def test_zero_when_file_system_has_no_holes_writes_zeros(monkeypatch, tmp_path):
+    monkeypatch.setattr(allocation, "_fallocate", lambda *_: False)
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"x" * 10000)
+    sink = RawFileSink(str(path))
+    sink.zero(Extent(100, 9000))
+    assert path.read_bytes() == b"x" * 100 + bytes(9000) + b"x" * 900
