@@ -1,0 +1,68 @@
+"""Settings of `mtv up`: each bad one is refused by the name of its option."""
+
+import msgspec
+import pytest
+
+from mtv import errors
+from mtv_operator.embedded.up import settings
+from mtv_operator.embedded.up.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"data_dir": "relative"}, "--data-dir"),
+        ({"data_dir": "/a b"}, "--data-dir"),
+        ({"nodes": 0}, "--nodes"),
+        ({"listen": "localhost:6443"}, "--listen"),
+        ({"listen": "127.0.0.1"}, "--listen"),
+        ({"listen": "127.0.0.1:70000"}, "--listen"),
+        ({"pod_cidr": "10.244.0.1/16"}, "--pod-cidr"),
+        ({"pod_cidr": "10.244.0.0/24"}, "--pod-cidr"),
+        ({"pod_cidr": "10.244.0.0/22", "nodes": 4}, "--pod-cidr"),
+        ({"bridge": "much-too-long"}, "--bridge"),
+        ({"bridge": "0x"}, "--bridge"),
+    ],
+)
+def test_check_when_a_setting_cannot_work_names_its_option(fields, field):
+    with pytest.raises(errors.BadInput) as error:
+        settings.check(Settings(**fields))
+    assert error.value.field == field
+
+
+def test_check_when_defaults_is_content():
+    settings.check(Settings())
+
+
+def test_settings_when_saved_and_loaded_are_the_same(tmp_path):
+    wanted = Settings(data_dir=str(tmp_path / "d"), nodes=2, listen="127.0.0.1:7443")
+    settings.save(wanted)
+    assert settings.load(tmp_path / "d") == wanted
+    assert (tmp_path / "d/settings.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_load_when_damaged_names_the_file(tmp_path):
+    (tmp_path / "settings.json").write_text('{"nodes": "two"}')
+    with pytest.raises(errors.BadInput, match="Expected `int`, got `str`") as error:
+        settings.load(tmp_path)
+    assert error.value.field == f"{tmp_path}/settings.json"
+
+
+def test_load_when_there_is_none_is_none(tmp_path):
+    assert settings.load(tmp_path) is None
+
+
+def test_addresses_when_defaults_are_of_the_pod_network():
+    one = Settings()
+    assert one.server == "https://127.0.0.1:6443"
+    assert one.server_for_pods == "https://10.244.0.1:6443"
+    assert one.node_address(2) == "10.244.0.2"
+    assert msgspec.structs.replace(one, listen="0.0.0.0:1").server == "https://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("hostname", "name"),
+    [("web1.example.com", "web1.example.com"), ("My_PC", "my-pc"), ("_", "node")],
+)
+def test_node_name_when_hostname_is_odd_is_one_that_kubernetes_accepts(hostname, name):
+    assert settings.node_name(hostname) == name
