@@ -51,3 +51,12 @@ def print_document(value: Any, output: Format) -> None:  # noqa: ANN401 - any JS
     else:
         json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
         print()
+
+
+def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print rows as kubectl does: upper-case header, columns padded, three spaces apart."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    for row in (header, *rows):
+        print(
+            "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )

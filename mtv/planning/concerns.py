@@ -26,6 +26,7 @@ from mtv.inventory.model import (
     Inventory,
     PowerState,
 )
+from mtv.planning import guest_os
 
 RULES_VERSION = 5  # of Forklift's validation policies that `vmware.` rules follow
 MIB = 1 << 20
@@ -101,11 +102,6 @@ def evaluate(vm: VM, inventory: Inventory) -> tuple[Concern, ...]:
     found = [concern for rule in RULES for concern in rule.evaluate(vm, inventory)]
     rank = {Category.CRITICAL: 0, Category.WARNING: 1, Category.INFORMATION: 2}
     return tuple(sorted(found, key=lambda concern: rank[concern.category]))
-
-
-def is_windows(vm: VM) -> bool:
-    """Tell whether the guest is Windows, as far as the source knows."""
-    return "windows" in f"{vm.guest_id} {vm.guest_name_tools} {vm.guest_name}".lower()
 
 
 def disk_address(disk: Disk) -> str:
@@ -199,7 +195,7 @@ def _full_filesystems(vm: VM, _inventory: Inventory) -> Iterable[str]:
 
 
 def _unmapped_guest_disks(vm: VM, _inventory: Inventory) -> Iterable[str]:
-    if not is_windows(vm):
+    if not guest_os.is_windows(vm):
         return ()
     return [disk.path for disk in vm.guest_disks if disk.disk_key == 0]
 
@@ -228,7 +224,7 @@ def _multi_writer(vm: VM, inventory: Inventory) -> Iterable[str]:
 
 def _spanned_volumes(vm: VM, _inventory: Inventory) -> Iterable[str]:
     """Windows volumes larger than any one disk, or lying on two: only a dynamic disk does that."""
-    if not is_windows(vm) or not vm.disks:
+    if not guest_os.is_windows(vm) or not vm.disks:
         return
     largest = max(disk.capacity_bytes for disk in vm.disks)
     keys: dict[str, set[int]] = {}
@@ -428,7 +424,7 @@ RULES: tuple[Rule, ...] = (
     Rule("mtv.guest.bitlocker", Category.WARNING, "BitLocker is likely",
          "Windows with a TPM: if BitLocker is on, the new TPM does not unlock it. Suspend "
          "BitLocker before the migration, or have the recovery key at hand.",
-         _when(lambda vm: vm.vtpm and is_windows(vm))),
+         _when(lambda vm: vm.vtpm and guest_os.is_windows(vm))),
     Rule("mtv.guest.hibernation", Category.WARNING, "Windows fast startup is likely",
          "Windows 8 to 11 hibernate their kernel at shutdown and leave NTFS locked. Turn fast "
          "startup off (powercfg /h off), or shut down with shutdown /s /t 0 while shift is held.",

@@ -7,10 +7,13 @@ answered. A packet that cannot be understood is ignored: the guest is not truste
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import ipaddress
 import struct
 from dataclasses import dataclass
+
+from mtv import errors
 
 MAGIC = b"\x63\x82\x53\x63"
 HEADER_SIZE = 240  # up to and with the magic cookie
@@ -71,6 +74,35 @@ class Lease:
     tftp_server: str = ""
     boot_file: str = ""
     private: tuple[tuple[int, str], ...] = ()
+
+
+def with_given_options(
+    lease: Lease,
+    *,
+    ntp: tuple[str, ...],
+    tftp_server: str,
+    boot_file: str,
+    private: tuple[tuple[int, str], ...],
+) -> Lease:
+    """Return the lease with what the VMI's `dhcpOptions` add. Raises BadInput naming the field."""
+    field = "spec.domain.devices.interfaces[].dhcpOptions"
+    for server in ntp:
+        try:
+            ipaddress.IPv4Address(server)
+        except ValueError:
+            raise errors.BadInput(
+                f"{server[:60]!r} is not an IPv4 address", field=f"{field}.ntpServers"
+            ) from None
+    for code, _ in private:
+        if not 224 <= code <= 254:
+            raise errors.BadInput(
+                f"option {code} is not private",
+                field=f"{field}.privateOptions",
+                hint="private options are 224 to 254",
+            )
+    return dataclasses.replace(
+        lease, ntp=ntp, tftp_server=tftp_server, boot_file=boot_file, private=private
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,8 @@ from mtv import errors
 
 MOST_BYTES = 64 << 20
 TIMEOUT_S = 60.0
+# This very interpreter, even where the launcher's uid may not walk the folders to its file.
+INTERPRETER = "/proc/self/exe"
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +43,7 @@ def write(path: Path, label: str, files: Mapping[str, bytes]) -> None:
     try:
         subprocess.run(
             [sys.executable, "-I", "-m", __name__],
+            executable=INTERPRETER,
             input=msgspec.json.encode(contents),
             check=True,
             capture_output=True,

@@ -153,7 +153,8 @@ def test_private_options_outside_their_range_are_left_out():
 def test_resolv_conf_without_what_a_guest_cannot_reach():
     resolver = dhcp.parse_resolv_conf(
         "# comment\nnameserver 127.0.0.53\nnameserver 10.96.0.10 # cluster\n"
-        "nameserver fe80::1%eth0\nnameserver\nsearch a.example. b.example\noptions ndots:5\nnameserver nonsense\n"
+        "nameserver fe80::1%eth0\nnameserver\nsearch a.example. b.example\noptions ndots:5\n"
+        "nameserver nonsense\n"
     )
 
     assert resolver.servers == ("10.96.0.10",)

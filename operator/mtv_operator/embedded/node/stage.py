@@ -64,8 +64,9 @@ class Mount(NamedTuple):
 
 
 class Device(NamedTuple):
-    """A device node that the container gets, owned by its user."""
+    """A device of this machine that the container gets at `path`, owned by its user."""
 
+    source: str
     path: str
     uid: int
     gid: int
@@ -233,7 +234,7 @@ def make_devices(container: Container) -> None:
         os.mknod(f"/dev/{name}", stat.S_IFCHR | 0o666, os.makedev(major, minor))
         os.chmod(f"/dev/{name}", 0o666)
     for device in container.devices:
-        node = os.stat(OLD + device.path)
+        node = os.stat(OLD + device.source)
         os.makedirs(os.path.dirname(device.path), exist_ok=True)
         os.mknod(device.path, stat.S_IFMT(node.st_mode) | 0o660, node.st_rdev)
         os.chmod(device.path, 0o660)

@@ -226,7 +226,7 @@ def test_device_when_asked_for_belongs_to_the_containers_user(tmp_path):
     described = container(
         tmp_path,
         *("stat", "-c", "%u %a", "/dev/net/tun"),
-        devices=[stage.Device("/dev/net/tun", 107, 107)],
+        devices=[stage.Device("/dev/net/tun", "/dev/net/tun", 107, 107)],
     )
     assert run(described)[1] == "107 660\n"
 

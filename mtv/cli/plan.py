@@ -1,0 +1,264 @@
+"""`mtv plan`: check, start, follow and cancel migrations."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mtv import errors
+from mtv.cli import follow, options
+from mtv.cli.options import Format
+
+if TYPE_CHECKING:
+    from mtv_operator.objects import Client
+
+    from mtv.api.forklift import Migration, Plan
+    from mtv.api.mtv import DiskTransfer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Check, start, follow and cancel plans.",
+    epilog="Examples: `mtv plan check web -n mtv` · `mtv plan start web --watch` · "
+    "`mtv plan cancel web --vm db1`",
+)
+
+Name = Annotated[str, typer.Argument(help="Name of the Plan.", show_default=False)]
+
+
+@app.command("list")
+def list_plans(
+    namespace: options.Namespace = "mtv",
+    all_namespaces: options.AllNamespaces = False,
+    output: options.Output = Format.TABLE,
+    kubeconfig: options.Kubeconfig = "",
+) -> None:
+    """List plans and how far they are."""
+    import msgspec
+
+    from mtv.api.forklift import Plan
+
+    plans = options.connect(kubeconfig).list(Plan, "" if all_namespaces else namespace)
+    if output in (Format.JSON, Format.YAML):
+        options.print_document(msgspec.to_builtins(plans), output)
+        return
+    if output is Format.NAME:
+        for plan in plans:
+            print(f"plan/{plan.metadata.name}")
+        return
+    options.print_table(
+        ("NAMESPACE", "NAME", "READY", "STATE", "VMS", "DONE"), [_row(plan) for plan in plans]
+    )
+
+
+def _row(plan: Plan) -> tuple[str, ...]:
+    conditions = {c.type: c.status for c in plan.status.conditions} if plan.status else {}
+    state = next((t for t in (*follow.FINAL, "Executing") if conditions.get(t) == "True"), "-")
+    moved = plan.status.migration.vms if plan.status and plan.status.migration else ()
+    return (
+        plan.metadata.namespace or "",
+        plan.metadata.name or "",
+        conditions.get("Ready", "Unknown"),
+        state,
+        str(len(plan.spec.vms)),
+        str(sum(1 for vm in moved if vm.completed and not vm.error)),
+    )
+
+
+@app.command()
+def check(
+    name: Name,
+    namespace: options.Namespace = "mtv",
+    output: options.Output = Format.TABLE,
+    kubeconfig: options.Kubeconfig = "",
+) -> None:
+    """Show what would be made, what would go wrong, and how many bytes would be copied."""
+    from mtv.cli import dry_run
+
+    planned = dry_run.of_plan(options.connect(kubeconfig), name, namespace)
+    dry_run.print_planned(planned, output)
+    if planned.blocked:
+        raise typer.Exit(errors.NeedsOperator.exit_code)
+
+
+@app.command()
+def start(
+    name: Name,
+    namespace: options.Namespace = "mtv",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to the end.")] = False,
+    kubeconfig: options.Kubeconfig = "",
+) -> None:
+    """Start a plan: make a Migration for it."""
+    client = options.connect(kubeconfig)
+    migration = create_migration(client, read_plan(client, name, namespace))
+    print(f"migration.forklift.konveyor.io/{migration.metadata.name} created")
+    if watch:
+        watch_to_the_end(client, name, namespace, since=migration.metadata.uid or "")
+
+
+@app.command("watch")
+def watch_plan(
+    name: Name,
+    namespace: options.Namespace = "mtv",
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds; 0: no limit.")] = 0.0,
+    kubeconfig: options.Kubeconfig = "",
+) -> None:
+    """Follow a plan's newest migration until it ends; Ctrl-C ends the following only."""
+    client = options.connect(kubeconfig)
+    read_plan(client, name, namespace)
+    migrations = migrations_of(client, name, namespace)
+    since = migrations[-1].metadata.uid if migrations else ""
+    watch_to_the_end(client, name, namespace, since=since or "", timeout_s=timeout_s)
+
+
+@app.command()
+def cancel(
+    name: Name,
+    vm: Annotated[list[str], typer.Option("--vm", help="Only these VMs: names or ids.")] = [],  # noqa: B006 - Typer's way
+    namespace: options.Namespace = "mtv",
+    kubeconfig: options.Kubeconfig = "",
+) -> None:
+    """Cancel a running migration; a source that was powered off for it is powered on again."""
+    from mtv.api.forklift import Migration
+
+    client = options.connect(kubeconfig)
+    plan = read_plan(client, name, namespace)
+    running = [m for m in migrations_of(client, name, namespace) if not _ended(m)]
+    if not running:
+        raise errors.NotFound(f"plan {name} has no running migration", hint="mtv plan list")
+    chosen = _chosen(plan, vm)
+    already = [{"id": ref.id, "name": ref.name} for ref in running[-1].spec.cancel]
+    cancel_list = already + [ref for ref in chosen if ref not in already]
+    client.patch(
+        Migration, running[-1].metadata.name or "", namespace, {"spec": {"cancel": cancel_list}}
+    )
+    print(f"canceling {', '.join(str(ref['name']) for ref in chosen)}")
+
+
+@app.command()
+def archive(
+    name: Name, namespace: options.Namespace = "mtv", kubeconfig: options.Kubeconfig = ""
+) -> None:
+    """Archive a plan: keep its record, let go of what it used."""
+    from mtv.api.forklift import Plan
+
+    client = options.connect(kubeconfig)
+    read_plan(client, name, namespace)
+    client.patch(Plan, name, namespace, {"spec": {"archived": True}})
+    print(f"plan.forklift.konveyor.io/{name} archived")
+
+
+def read_plan(client: Client, name: str, namespace: str) -> Plan:
+    """Return a Plan. Raises NotFound with a hint that names the plans that are there."""
+    from mtv.api.forklift import Plan
+
+    plan = client.find(Plan, name, namespace)
+    if plan is None:
+        there = ", ".join(f"{p.metadata.namespace}/{p.metadata.name}" for p in client.list(Plan))
+        raise errors.NotFound(
+            f"there is no plan {name} in namespace {namespace}",
+            hint=f"plans: {there}" if there else "make one with `kubectl apply` or `mtv import`",
+        )
+    return plan
+
+
+def migrations_of(client: Client, plan: str, namespace: str) -> list[Migration]:
+    """Return a plan's Migrations, oldest first."""
+    from mtv.api.forklift import Migration
+
+    return sorted(
+        (m for m in client.list(Migration, namespace) if m.spec.plan.name == plan),
+        key=lambda m: (m.metadata.creation_timestamp or "", m.metadata.name or ""),
+    )
+
+
+def create_migration(client: Client, plan: Plan) -> Migration:
+    """Create a Migration for a plan, as kubectl-mtv does."""
+    from mtv.api import forklift, meta
+
+    owner = meta.OwnerReference(
+        api_version=plan.api_version,
+        kind=plan.kind,
+        name=plan.metadata.name or "",
+        uid=plan.metadata.uid or "",
+    )
+    return client.create(
+        forklift.Migration(
+            metadata=meta.ObjectMeta(
+                generate_name=f"{plan.metadata.name}-",
+                namespace=plan.metadata.namespace,
+                owner_references=(owner,),
+            ),
+            spec=forklift.MigrationSpec(
+                plan=meta.ObjectReference(
+                    name=plan.metadata.name,
+                    namespace=plan.metadata.namespace,
+                    uid=plan.metadata.uid,
+                )
+            ),
+        )
+    )
+
+
+def watch_to_the_end(
+    client: Client, name: str, namespace: str, *, since: str, timeout_s: float = 0.0
+) -> None:
+    """Follow a plan on stderr; end with 0 if it succeeded, else raise what says why not."""
+
+    def read() -> tuple[Plan, list[DiskTransfer]]:
+        from mtv.api.mtv import DiskTransfer
+
+        plan = read_plan(client, name, namespace)
+        stuck = follow.blockers(plan)
+        if stuck and not _executing(plan):
+            raise errors.NeedsOperator(
+                f"plan {name} cannot run: {'; '.join(stuck)}", hint=f"mtv plan check {name}"
+            )
+        return plan, client.list(DiskTransfer, plan.spec.target_namespace)
+
+    try:
+        ended = follow.follow(read, since=since, timeout_s=timeout_s)
+    except KeyboardInterrupt:
+        print(
+            f"\nthe migration goes on; `mtv plan watch {name}` follows it again, "
+            f"`mtv plan cancel {name}` ends it",
+            file=sys.stderr,
+        )
+        raise typer.Exit(130) from None
+    if ended.state == "Succeeded":
+        print(f"plan {name} succeeded", file=sys.stderr)
+        return
+    if not ended.state:
+        raise errors.Retryable(f"plan {name} still runs after {timeout_s:.0f} s")
+    raise errors.NeedsOperator(
+        f"plan {name}: {ended.state}" + "".join(f"\n  {reason}" for reason in ended.reasons),
+        hint=f"mend the cause, then `mtv plan start {name}`: what is copied is not copied again",
+    )
+
+
+def _executing(plan: Plan) -> bool:
+    conditions = plan.status.conditions if plan.status else ()
+    return any(c.type == "Executing" and c.status == "True" for c in conditions)
+
+
+def _ended(migration: Migration) -> bool:
+    conditions = migration.status.conditions if migration.status else ()
+    return any(c.type in follow.FINAL and c.status == "True" for c in conditions)
+
+
+def _chosen(plan: Plan, names: list[str]) -> list[dict[str, str | None]]:
+    """Return references (with ids, which cancel needs) of the named VMs, or of all."""
+    moved = plan.status.migration.vms if plan.status and plan.status.migration else ()
+    refs = [(vm.id or "", vm.name or "") for vm in moved]
+    unknown = [name for name in names if not any(name in ref for ref in refs)]
+    if unknown:
+        raise errors.NotFound(
+            f"plan {plan.metadata.name} does not migrate {', '.join(unknown)}",
+            hint=f"it has {', '.join(name or vm_id for vm_id, name in refs)}",
+        )
+    return [
+        {"id": vm_id, "name": name}
+        for vm_id, name in refs
+        if not names or vm_id in names or name in names
+    ]

@@ -1,0 +1,219 @@
+"""Problems of a plan as a whole, apart from its VMs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from mtv.api import forklift, meta
+from mtv.errors import BadInput
+from mtv.planning import map_checks, names, power_off
+from mtv.planning.mappings import Networks, Storage
+from mtv.planning.problems import Category, Problem
+from mtv.planning.target import Target
+
+TYPES = ("cold", "warm", "live", "conversion")
+
+
+def is_warm(spec: forklift.PlanSpec) -> bool:
+    """Tell whether the plan is warm: `type` wins over the deprecated `warm`."""
+    return spec.type == "warm" if spec.type else bool(spec.warm)
+
+
+def check(
+    plan: forklift.Plan, networks: Networks | None, storage: Storage | None, target: Target
+) -> tuple[Problem, ...]:
+    """Return every problem of the plan itself; None for a map that is not there."""
+    return (
+        *_namespace(plan.spec),
+        *_type(plan.spec),
+        *_power_off(plan),
+        *_vms(plan.spec),
+        *_maps(plan, networks, storage, target),
+        *_transfer_network(plan.spec, target),
+        *_hooks(plan, target),
+        *_not_adapted(plan.spec),
+        *_not_honoured(plan.spec),
+    )
+
+
+def _problem(
+    kind: str, reason: str, message: str, *, field: str = "", suggestion: str = ""
+) -> Problem:
+    return Problem(
+        type=kind,
+        category=Category.CRITICAL,
+        reason=reason,
+        message=message,
+        field=field,
+        suggestion=suggestion,
+    )
+
+
+def _namespace(spec: forklift.PlanSpec) -> Iterator[Problem]:
+    if not spec.target_namespace:
+        yield _problem(
+            "NamespaceNotValid", "NotSet", "it must be set", field="spec.targetNamespace"
+        )
+    elif not names.is_dns_label(spec.target_namespace):
+        yield _problem(
+            "NamespaceNotValid",
+            "NotValid",
+            f"{spec.target_namespace!r} is no DNS label",
+            field="spec.targetNamespace",
+        )
+
+
+def _type(spec: forklift.PlanSpec) -> Iterator[Problem]:
+    if is_warm(spec):
+        yield _problem(
+            "WarmMigrationNotReady",
+            "NotSupported",
+            "warm migration is not implemented yet; the plan is kept and does not run",
+            suggestion="set spec.type to cold and spec.warm to false, and run it cold",
+        )
+    elif spec.type and spec.type != "cold":
+        known = spec.type in TYPES
+        yield _problem(
+            "MigrationTypeNotValid",
+            "NotSupported" if known else "NotValid",
+            f"migrations of type {spec.type!r} are not implemented"
+            if known
+            else f"{spec.type!r} is none of {', '.join(TYPES)}",
+            field="spec.type",
+        )
+
+
+def _power_off(plan: forklift.Plan) -> Iterator[Problem]:
+    try:
+        power_off.parse(plan.metadata.annotations)
+    except BadInput as fault:
+        yield _problem(
+            "NotValid", "NotValid", fault.message, field=fault.field, suggestion=fault.hint
+        )
+
+
+def _vms(spec: forklift.PlanSpec) -> Iterator[Problem]:
+    if not spec.vms:
+        yield _problem("VMRefNotValid", "NotSet", "the plan lists no VMs", field="spec.vms")
+
+
+def _maps(
+    plan: forklift.Plan, networks: Networks | None, storage: Storage | None, target: Target
+) -> Iterator[Problem]:
+    if networks is None:
+        yield _map_missing("NetworkMapRefNotValid", plan.spec.map.network, "spec.map.network")
+    else:
+        found = map_checks.of_networks(networks, target, namespace=plan.spec.target_namespace)
+        yield from _not_ready("NetworkMapNotReady", found)
+    if storage is None:
+        yield _map_missing("StorageRefNotValid", plan.spec.map.storage, "spec.map.storage")
+    else:
+        yield from _not_ready("StorageMapNotReady", map_checks.of_storage(storage, target))
+
+
+def _map_missing(kind: str, reference: meta.ObjectReference | None, field: str) -> Problem:
+    if reference is None or not reference.name:
+        return _problem(kind, "NotSet", "no map is named", field=field)
+    return _problem(
+        kind, "NotFound", f"there is no map {reference.namespace}/{reference.name}", field=field
+    )
+
+
+def _not_ready(kind: str, found: Iterable[Problem]) -> Iterator[Problem]:
+    for one in found:
+        yield Problem(
+            type=kind,
+            category=one.category,
+            reason=one.reason,
+            message=f"{one.field}: {one.message}",
+        )
+
+
+def _transfer_network(spec: forklift.PlanSpec, target: Target) -> Iterator[Problem]:
+    reference = spec.transfer_network
+    if reference is None or not reference.name or target.network_attachments is None:
+        return
+    name = f"{reference.namespace or spec.target_namespace}/{reference.name}"
+    if name not in target.network_attachments:
+        yield _problem(
+            "TransferNetworkNotValid",
+            "NotFound",
+            f"there is no NetworkAttachmentDefinition {name}",
+            field="spec.transferNetwork",
+        )
+
+
+def _hooks(plan: forklift.Plan, target: Target) -> Iterator[Problem]:
+    for index, entry in enumerate(plan.spec.vms):
+        for number, one in enumerate(entry.hooks):
+            field = f"spec.vms[{index}].hooks[{number}]"
+            if one.step not in {"PreHook", "PostHook"}:
+                yield _problem(
+                    "HookStepNotValid",
+                    "NotValid",
+                    f"{one.step!r} is neither PreHook nor PostHook",
+                    field=f"{field}.step",
+                )
+            name = f"{one.hook.namespace or plan.metadata.namespace}/{one.hook.name}"
+            if target.hooks is not None and name not in target.hooks:
+                yield _problem(
+                    "HookNotValid", "NotFound", f"there is no Hook {name}", field=f"{field}.hook"
+                )
+            else:
+                yield _problem(
+                    "HookNotReady",
+                    "NotSupported",
+                    "hooks are not run yet; take them out of the plan, or wait for a version "
+                    "that does",
+                    field=field,
+                )
+
+
+def _not_adapted(spec: forklift.PlanSpec) -> Iterator[Problem]:
+    if spec.skip_guest_conversion:
+        return
+    yield Problem(
+        type="GuestNotAdapted",
+        category=Category.WARN,
+        reason="NotSupported",
+        message="guests are not adapted to virtio yet: they are started as they are, with SATA "
+        "disks and e1000e NICs, which every guest that runs on ESXi has drivers for",
+        suggestion="set skipGuestConversion to true to say that this is meant; with "
+        "useCompatibilityMode: false the guest is given virtio devices, and must have the drivers",
+    )
+
+
+_Getter = Callable[[forklift.PlanSpec], object]
+
+# Fields that are stored, and change nothing. Those that only say how to do what is not done
+# anyway (convertor*, virtV2vImage, runPreflightInspection) are covered by GuestNotAdapted.
+NOT_HONOURED: dict[str, _Getter] = {
+    "spec.transferNetwork": lambda spec: spec.transfer_network,
+    "spec.serviceAccount": lambda spec: spec.service_account,
+    "spec.preserveClusterCpuModel": lambda spec: spec.preserve_cluster_cpu_model,
+    "spec.rdmAsLun": lambda spec: spec.rdm_as_lun,
+    "spec.scsiReservation": lambda spec: spec.scsi_reservation,
+    "spec.installLegacyDrivers": lambda spec: spec.install_legacy_drivers,
+    "spec.customizationScripts": lambda spec: spec.customization_scripts,
+    "spec.xfsCompatibility": lambda spec: spec.xfs_compatibility,
+    "spec.vms[].luks": lambda spec: any(vm.luks and vm.luks.name for vm in spec.vms),
+    "spec.vms[].nbdeClevis": lambda spec: any(vm.nbde_clevis for vm in spec.vms),
+    "spec.vms[].rdmAsLun": lambda spec: any(vm.rdm_as_lun for vm in spec.vms),
+    "spec.vms[].scsiReservation": lambda spec: any(vm.scsi_reservation for vm in spec.vms),
+}
+
+
+def not_honoured(spec: forklift.PlanSpec) -> tuple[str, ...]:
+    """Return the fields that are set and have no effect."""
+    return tuple(field for field, value in NOT_HONOURED.items() if value(spec))
+
+
+def _not_honoured(spec: forklift.PlanSpec) -> Iterator[Problem]:
+    for field in not_honoured(spec):
+        yield Problem(
+            type="FieldNotHonoured",
+            category=Category.ADVISORY,
+            reason="NotSupported",
+            message="this field is stored and has no effect yet",
+            field=field,
+        )

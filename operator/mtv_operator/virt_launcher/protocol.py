@@ -1,0 +1,286 @@
+"""What handler and launcher say to each other: newline-delimited JSON over a UNIX socket.
+
+One request is one line, one reply is one line with the same `id`; a connection serves one request
+at a time. `Watch` is different: its replies go on, one line per change of the domain, until either
+side closes. Every reply carries the whole state, so a handler that was restarted needs no history.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from mtv import errors
+from mtv.api import kubevirt
+
+MOST_BYTES = 64 << 20  # of one line: secrets and config maps travel inside
+SOCKET = "launcher-sock"
+INIT_SOCKET = "launcher-init-sock"  # renamed to SOCKET when the launcher is ready
+STATE_FILE = "domain.json"  # the last state, beside the socket: readable when the launcher is gone
+
+
+class Status(enum.StrEnum):
+    """A domain's state, in upstream's words."""
+
+    NO_STATE = "NoState"
+    RUNNING = "Running"
+    BLOCKED = "Blocked"
+    PAUSED = "Paused"
+    SHUTTING_DOWN = "Shutdown"
+    SHUTOFF = "Shutoff"
+    CRASHED = "Crashed"
+    PM_SUSPENDED = "PMSuspended"
+
+
+RUNNING = (Status.RUNNING, Status.BLOCKED, Status.PAUSED, Status.PM_SUSPENDED, Status.SHUTTING_DOWN)
+ENDED = (Status.SHUTOFF, Status.CRASHED)
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """Base of what is inside requests and replies."""
+
+
+class Failure(_Part):
+    """An error on its way through the socket. `kind` is a class of `mtv.errors`."""
+
+    kind: str
+    message: str
+    reason: str = ""
+    hint: str = ""
+    field: str = ""
+
+    def error(self) -> errors.MigrationError:
+        """Return the error again as it was raised; an unknown kind is Retryable."""
+        if self.kind == errors.BadInput.__name__:
+            return errors.BadInput(self.message, field=self.field, hint=self.hint)
+        found = getattr(errors, self.kind, None)
+        if isinstance(found, type) and issubclass(found, errors.MigrationError):
+            return found(self.message, hint=self.hint)
+        return errors.Retryable(self.message, hint=self.hint)
+
+
+class TapDevice(_Part):
+    """One NIC: what the handler made for it in the pod's network namespace."""
+
+    interface: str
+    device: str
+    mac: str
+    mtu: int = 1500
+    queues: int = 1
+    vhost: bool = False
+
+
+class GuestNetwork(_Part):
+    """The network that the guest is told by DHCP, on the bridge that the handler made."""
+
+    bridge: str
+    mac: str
+    address: str
+    router: str
+    prefix: int = 24
+    mtu: int = 1500
+    domain: str = ""
+
+
+class Options(_Part):
+    """What the handler knows and the launcher cannot: the node, the API, the pod's network.
+
+    `files` has the contents of Secrets and ConfigMaps by volume; `capacities` the bytes a volume's
+    disk shall have (claims: capacity less file system overhead); `container_disks` the paths of
+    containerDisk images.
+    """
+
+    accelerator: str = "qemu"
+    cpu_features_off: tuple[str, ...] = ()
+    taps: tuple[TapDevice, ...] = ()
+    network: GuestNetwork | None = None
+    files: dict[str, dict[str, bytes]] = {}
+    capacities: dict[str, int] = {}
+    container_disks: dict[str, str] = {}
+    targets: dict[str, str] = {}
+    capabilities: dict[str, bytes] = {}
+
+
+class DiskTarget(_Part):
+    """The device name of one disk, and the bytes of the image where it is the launcher's own."""
+
+    name: str
+    target: str
+    size_bytes: int = 0
+
+
+class GuestInterface(_Part):
+    """A NIC as the guest agent reports it."""
+
+    name: str
+    mac: str
+    addresses: tuple[str, ...] = ()
+
+
+class GuestInfo(_Part):
+    """What the guest agent said last."""
+
+    hostname: str = ""
+    os_id: str = ""
+    os_name: str = ""
+    os_pretty_name: str = ""
+    os_version: str = ""
+    os_version_id: str = ""
+    kernel_release: str = ""
+    kernel_version: str = ""
+    machine: str = ""
+    timezone: str = ""
+    agent_version: str = ""
+    interfaces: tuple[GuestInterface, ...] = ()
+
+
+class Domain(_Part):
+    """The state of the domain: all that a handler needs to go on. `sequence` grows by change."""
+
+    sequence: int = 0
+    vmi_uid: str = ""
+    name: str = ""
+    status: Status = Status.NO_STATE
+    reason: str = ""
+    message: str = ""
+    changed_at: str = ""
+    started_at: str = ""
+    pid: int = 0
+    machine: str = ""
+    accelerator: str = ""
+    compromises: tuple[str, ...] = ()
+    disks: tuple[DiskTarget, ...] = ()
+    interfaces: tuple[TapDevice, ...] = ()
+    shutdown_requested_at: str = ""
+    agent_connected: bool = False
+    guest: GuestInfo | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the domain ran, and runs no more."""
+        return self.status in ENDED
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether QEMU is there."""
+        return self.status in RUNNING
+
+
+class _Request(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    rename="camel",
+    tag_field="method",
+):
+    """Base of all requests."""
+
+    id: int = 0
+
+
+class Ping(_Request, tag=True):
+    """Ask whether the launcher is there."""
+
+
+class SyncVirtualMachine(_Request, tag=True):
+    """Make the domain what the VMI says: define and start it, once; later ones change nothing."""
+
+    vmi: kubevirt.VirtualMachineInstance
+    options: Options = Options()
+
+
+class Shutdown(_Request, tag=True):
+    """Ask the guest to shut down, again every few seconds; destroy it after the grace period."""
+
+    grace_period_s: int | None = None
+
+
+class Destroy(_Request, tag=True):
+    """End QEMU now."""
+
+
+class Pause(_Request, tag=True):
+    """Stop the vCPUs."""
+
+
+class Unpause(_Request, tag=True):
+    """Let the vCPUs go on."""
+
+
+class Reset(_Request, tag=True):
+    """Press the reset button."""
+
+
+class SoftReboot(_Request, tag=True):
+    """Ask the guest to reboot."""
+
+
+class Freeze(_Request, tag=True):
+    """Freeze the guest's file systems, through the agent."""
+
+
+class Unfreeze(_Request, tag=True):
+    """Thaw the guest's file systems, through the agent."""
+
+
+class GetDomain(_Request, tag=True):
+    """Ask for the state."""
+
+
+class GetGuestInfo(_Request, tag=True):
+    """Ask the guest agent now; the reply is the state with a fresh `guest`."""
+
+
+class Watch(_Request, tag=True):
+    """Ask for the state now and at every change."""
+
+
+class Release(_Request, tag=True):
+    """Say that the final state is known; the launcher may end. Refused while the domain runs."""
+
+
+class GetCapabilities(_Request, tag=True):
+    """Ask for libvirt's probed capabilities of QEMU, to spare the next launcher the two seconds."""
+
+
+Request = (
+    Ping
+    | SyncVirtualMachine
+    | Shutdown
+    | Destroy
+    | Pause
+    | Unpause
+    | Reset
+    | SoftReboot
+    | Freeze
+    | Unfreeze
+    | GetDomain
+    | GetGuestInfo
+    | Watch
+    | Release
+    | GetCapabilities
+)
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """The answer to one request: a failure, or the state (and what else was asked for)."""
+
+    id: int = 0
+    failure: Failure | None = None
+    domain: Domain | None = None
+    capabilities: dict[str, bytes] | None = None
+    launcher_pid: int = 0
+
+
+def failure_of(fault: errors.MigrationError) -> Failure:
+    """Return an error as data: its class is the reason, its ancestor in `mtv.errors` the kind."""
+    kind = next(c.__name__ for c in type(fault).__mro__ if c.__module__ == errors.__name__)
+    return Failure(
+        kind=kind,
+        message=fault.message,
+        reason=type(fault).__name__,
+        hint=fault.hint,
+        field=fault.field if isinstance(fault, errors.BadInput) else "",
+    )

@@ -1,0 +1,167 @@
+"""From a VMI's volumes to the images that its disks use: files are looked at, grown or made here.
+
+Paths are upstream's, so that a pod made for one runtime is understood by the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtv import errors
+from mtv.api import kubevirt
+from mtv_operator.virt_launcher import cloud_init, images, iso
+from mtv_operator.virt_launcher.domain import quantity
+from mtv_operator.virt_launcher.domain.context import Image
+from mtv_operator.virt_launcher.protocol import Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paths:
+    """The folders of the pod."""
+
+    private: Path = Path("/var/run/kubevirt-private")
+    public: Path = Path("/var/run/kubevirt")
+    sockets: Path = Path("/var/run/kubevirt/sockets")
+    ephemeral: Path = Path("/var/run/kubevirt-ephemeral-disks")
+    libvirt: Path = Path("/var/run/libvirt")
+    devices: Path = Path("/dev")
+
+
+def prepare(
+    vmi: kubevirt.VirtualMachineInstance, options: Options, paths: Paths
+) -> dict[str, Image]:
+    """Return the image of each disk, made ready for QEMU.
+
+    Raises BadInput naming the volume, or TargetRefused when the node cannot.
+    """
+    volumes = {volume.name: volume for volume in vmi.spec.volumes}
+    indexes = {volume.name: number for number, volume in enumerate(vmi.spec.volumes)}
+    images_by_disk = {}
+    for disk in vmi.spec.domain.devices.disks:
+        volume = volumes.get(disk.name)
+        if volume is not None:
+            found = _Preparation(vmi, volume, indexes[disk.name], options, paths).image()
+            images_by_disk[disk.name] = found
+        elif disk.cdrom is not None:
+            images_by_disk[disk.name] = Image(path="", read_only=True)
+    return images_by_disk
+
+
+@dataclass(frozen=True, slots=True)
+class _Preparation:
+    """One volume on its way to an image."""
+
+    vmi: kubevirt.VirtualMachineInstance
+    volume: kubevirt.Volume
+    index: int
+    options: Options
+    paths: Paths
+
+    def image(self) -> Image:
+        volume = self.volume
+        if volume.persistent_volume_claim is not None:
+            return self._claim(read_only=bool(volume.persistent_volume_claim.read_only))
+        if volume.data_volume is not None:
+            return self._claim()
+        if volume.ephemeral is not None:
+            return images.overlay(self._overlay_path(), self._claim(read_only=True))
+        if volume.empty_disk is not None:
+            size = quantity.whole(volume.empty_disk.capacity, f"{self.field}.emptyDisk.capacity")
+            path = self.paths.ephemeral / f"disk-data/{volume.name}/empty.qcow2"
+            return images.empty_disk(path, size)
+        if volume.container_disk is not None:
+            return self._container_disk()
+        if volume.host_disk is not None:
+            return self._host_disk(volume.host_disk)
+        if volume.cloud_init_no_cloud is not None:
+            return self._no_cloud(volume.cloud_init_no_cloud)
+        if volume.cloud_init_config_drive is not None:
+            return self._config_drive(volume.cloud_init_config_drive)
+        return self._files()
+
+    @property
+    def field(self) -> str:
+        return f"spec.volumes[{self.volume.name}]"
+
+    def _claim(self, *, read_only: bool = False) -> Image:
+        """Return disk.img of a Filesystem claim, or the device of a Block claim."""
+        device = self.paths.devices / self.volume.name
+        with contextlib.suppress(OSError):
+            if device.is_block_device():
+                return images.describe(device, read_only=read_only)
+        path = self.paths.private / f"vmi-disks/{self.volume.name}/disk.img"
+        if not path.parent.is_dir():
+            raise errors.TargetRefused(
+                f"volume {self.volume.name} is not mounted at {path.parent}",
+                hint="the launcher pod was made for other volumes: restart the VM",
+            )
+        capacity = 0 if read_only else self.options.capacities.get(self.volume.name, 0)
+        images.prepare_disk(path, self.volume.name, capacity)
+        return images.describe(path, read_only=read_only)
+
+    def _overlay_path(self) -> Path:
+        return self.paths.ephemeral / f"disk-data/{self.volume.name}/disk.qcow2"
+
+    def _container_disk(self) -> Image:
+        given = self.options.container_disks.get(self.volume.name)
+        path = (
+            Path(given) if given else self.paths.public / f"container-disks/disk_{self.index}.img"
+        )
+        if not path.exists():
+            raise errors.TargetRefused(
+                f"the disk of volume {self.volume.name} is not at {path}",
+                hint="container disks need an image volume in the launcher pod",
+            )
+        return images.overlay(self._overlay_path(), images.container_disk(path))
+
+    def _host_disk(self, source: kubevirt.HostDisk) -> Image:
+        path = self.paths.private / f"vmi-disks/{self.volume.name}/{Path(source.path).name}"
+        create = source.type == "DiskOrCreate" and source.capacity is not None
+        size = quantity.whole(source.capacity or 0, f"{self.field}.hostDisk.capacity")
+        images.prepare_disk(path, self.volume.name, size if create or path.exists() else 0)
+        return images.describe(path)
+
+    def _no_cloud(self, source: kubevirt.CloudInitNoCloudSource) -> Image:
+        secrets = self.options.files.get(self.volume.name, {})
+        files = cloud_init.no_cloud(self.vmi, self.volume.name, source, secrets)
+        return self._seed("noCloud.iso", cloud_init.NO_CLOUD_LABEL, files)
+
+    def _config_drive(self, source: kubevirt.CloudInitConfigDriveSource) -> Image:
+        secrets = self.options.files.get(self.volume.name, {})
+        files = cloud_init.config_drive(self.vmi, self.volume.name, source, secrets)
+        return self._seed("configdrive.iso", cloud_init.CONFIG_DRIVE_LABEL, files)
+
+    def _seed(self, name: str, label: str, files: dict[str, bytes]) -> Image:
+        metadata = self.vmi.metadata
+        folder = f"cloud-init-data/{metadata.namespace}/{metadata.name}/{self.volume.name}"
+        return self._iso(self.paths.ephemeral / folder / name, label, files)
+
+    def _files(self) -> Image:
+        """Return an image of the files that the handler passed: ConfigMap, Secret, sysprep."""
+        volume, label = self.volume, cloud_init.FILES_LABEL
+        if volume.config_map is not None:
+            label = volume.config_map.volume_label or label
+        elif volume.secret is not None:
+            label = volume.secret.volume_label or label
+        elif volume.downward_api is not None:
+            label = volume.downward_api.volume_label or label
+        elif volume.sysprep is not None:
+            label = cloud_init.SYSPREP_LABEL
+        else:
+            raise errors.BadInput(
+                "a volume of this kind is not supported yet",
+                field=self.field,
+                hint="use persistentVolumeClaim, dataVolume, containerDisk, emptyDisk, "
+                "cloudInitNoCloud, cloudInitConfigDrive, configMap, secret or sysprep",
+            )
+        files = self.options.files.get(volume.name)
+        if files is None:
+            raise errors.TargetUnavailable(f"the files of volume {volume.name} were not passed")
+        return self._iso(self.paths.private / f"files/{volume.name}.iso", label, files)
+
+    def _iso(self, path: Path, label: str, files: dict[str, bytes]) -> Image:
+        if not path.exists():
+            iso.write(path, label, files)
+        return images.describe(path, read_only=True)
