@@ -1,0 +1,96 @@
+"""mtv.dev/v1alpha1: what is ours alone. A DiskTransfer copies a disk into a claim."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from mtv.api import meta
+
+GROUP = "mtv.dev"
+GROUP_VERSION = "mtv.dev/v1alpha1"
+
+
+class NamespacedName(meta.Part, frozen=True, kw_only=True):
+    namespace: str
+    name: str
+
+
+class SourceVM(meta.Part, frozen=True, kw_only=True):
+    id: str
+    name: str
+
+
+class SourceDisk(meta.Part, frozen=True, kw_only=True):
+    """The disk in the source. `file` is what is read, `base_file` the bottom of its chain."""
+
+    key: int
+    file: str
+    base_file: str
+    capacity_bytes: int
+
+
+class TransferTarget(meta.Part, frozen=True, kw_only=True):
+    claim_name: str
+    volume_mode: Annotated[str, meta.one_of("Filesystem", "Block")] = "Filesystem"
+
+
+class DiskTransferSpec(meta.Part, frozen=True, kw_only=True):
+    provider: NamespacedName
+    secret: NamespacedName
+    url: str
+    vm: SourceVM
+    disk: SourceDisk
+    target: TransferTarget
+    # "" lets the transfer choose: https where the file can be read by ranges, else nfc.
+    transport: Annotated[str, meta.one_of("", "https", "nfc")] = ""
+    bandwidth_limit_bytes_per_second: int | None = None
+
+
+class DiskTransferStatus(meta.Part, frozen=True, kw_only=True):
+    """`journal` is what is on the target for good, after fdatasync: where a restart goes on.
+
+    Its text is that of `converters.journal.State`.
+    """
+
+    phase: Annotated[str, meta.one_of("Pending", "Running", "Succeeded", "Failed")] | None = None
+    conditions: tuple[meta.Condition, ...] = ()
+    observed_generation: int | None = None
+    transport: str | None = None
+    pod: str | None = None
+    attempts: int | None = None
+    started: meta.Time | None = None
+    completed: meta.Time | None = None
+    total_bytes: int | None = None
+    done_bytes: int | None = None
+    fetched_bytes: int | None = None  # what came over the wire, repeated parts included
+    written_bytes: int | None = None  # what is data on the target; the rest are holes
+    rate_per_second: int | None = None
+    percent: str | None = None  # "42%", for `kubectl get`
+    journal: str | None = None
+    checksum: str | None = None  # "xxh3:<hex>" of the whole disk, once it is complete
+
+
+class DiskTransfer(meta.Object, frozen=True, kw_only=True):
+    resource: ClassVar[meta.Resource] = meta.Resource(
+        group=GROUP,
+        version="v1alpha1",
+        plural="disktransfers",
+        singular="disktransfer",
+        short_names=("dt", "dts"),
+        status=True,
+        columns=(
+            meta.Column("VM", ".spec.vm.name"),
+            meta.Column("Phase", ".status.phase"),
+            meta.Column("Progress", ".status.percent"),
+            meta.Column("Transport", ".status.transport"),
+            meta.Column("Rate", ".status.ratePerSecond", type="integer", priority=1),
+            meta.Column("Age", ".metadata.creationTimestamp", type="date"),
+        ),
+    )
+    api_version: str = meta.always(GROUP_VERSION)
+    kind: str = meta.always("DiskTransfer")
+    spec: DiskTransferSpec
+    status: DiskTransferStatus | None = None
+
+
+KINDS: tuple[type[meta.Object], ...] = (DiskTransfer,)
