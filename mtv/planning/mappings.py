@@ -15,13 +15,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from mtv.api import forklift
 from mtv.inventory.model import Datastore, Disk, Inventory, Moref, Network, Nic
-
-VolumeMode = Literal["Filesystem", "Block"]
-AccessMode = Literal["ReadWriteOnce", "ReadWriteMany", "ReadOnlyMany"]
 
 
 class Reason(StrEnum):
@@ -107,8 +104,8 @@ class StoragePair:
     field: str
     source: Datastore
     storage_class: str
-    volume_mode: VolumeMode = "Filesystem"
-    access_mode: AccessMode | None = None
+    volume_mode: str = "Filesystem"
+    access_mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,19 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from mtv.api import core, forklift, meta
 from mtv.errors import BadInput
 from mtv.inventory.model import VM, Bus, Disk
 from mtv.planning import labels, names, templates
-from mtv.planning.mappings import AccessMode, StoragePair, VolumeMode
+from mtv.planning.mappings import StoragePair
 
 MIB = 1 << 20
 # A file system needs room of its own beside disk.img; CDI's DefaultGlobalOverhead.
 FILESYSTEM_OVERHEAD = 0.06
-FILESYSTEM: Final = "Filesystem"
-BLOCK: Final = "Block"
+FILESYSTEM = "Filesystem"
+BLOCK = "Block"
 
 DEFAULT_CLAIM_TEMPLATE = "{{trunc 15 .PlanName}}-{{trunc 15 .TargetVmName}}-disk-{{.DiskIndex}}"
 DEFAULT_VOLUME_TEMPLATE = "vol-{{.VolumeIndex}}"
@@ -45,9 +44,9 @@ class PlannedVolume:
         return self.claim.metadata.name or ""
 
     @property
-    def volume_mode(self) -> VolumeMode:
+    def volume_mode(self) -> str:
         """Filesystem or Block."""
-        return BLOCK if self.claim.spec.volume_mode == BLOCK else FILESYSTEM
+        return (self.claim.spec and self.claim.spec.volume_mode) or FILESYSTEM
 
 
 def in_order(disks: Sequence[Disk]) -> tuple[Disk, ...]:
@@ -210,7 +209,7 @@ def _claim(
     marks = {**owner.of_vm(vm.id), labels.VM_UUID: names.label_value(vm.uuid)}
     if disk.shared:
         marks[labels.SHAREABLE] = "true"
-    access: AccessMode = pair.access_mode or ("ReadWriteMany" if disk.shared else "ReadWriteOnce")
+    access = pair.access_mode or ("ReadWriteMany" if disk.shared else "ReadWriteOnce")
     return core.PersistentVolumeClaim(
         metadata=meta.ObjectMeta(
             name=name,

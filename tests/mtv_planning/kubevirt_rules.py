@@ -29,7 +29,7 @@ def _metadata(vm: kubevirt.VirtualMachine) -> Iterator[str]:
     if not _SUBDOMAIN.fullmatch(name) or len(name) > 63:
         yield f"metadata.name {name!r}"
     template = vm.spec.template.metadata
-    for labels in (vm.metadata.labels, template.labels if template else {}):
+    for labels in (vm.metadata.labels, template.labels):
         for key, value in labels.items():
             if not _LABEL_KEY.fullmatch(key):
                 yield f"label key {key!r}"
@@ -38,7 +38,7 @@ def _metadata(vm: kubevirt.VirtualMachine) -> Iterator[str]:
     for key in vm.metadata.annotations:
         if not _LABEL_KEY.fullmatch(key):
             yield f"annotation key {key!r}"
-    if any(key.startswith("kubevirt.io/") for key in (template.labels if template else {})):
+    if any(key.startswith("kubevirt.io/") for key in (template.labels)):
         yield "a reserved label"
 
 
@@ -52,7 +52,8 @@ def _spec(vm: kubevirt.VirtualMachine) -> Iterator[str]:
     yield from _names(
         "interface", [i.name for i in devices.interfaces], [n.name for n in spec.networks]
     )
-    orders = [one.boot_order for one in (*devices.disks, *devices.interfaces) if one.boot_order]
+    found = [d.boot_order for d in devices.disks] + [i.boot_order for i in devices.interfaces]
+    orders = [order for order in found if order is not None]
     if len(set(orders)) != len(orders) or any(order < 1 for order in orders):
         yield f"boot orders {orders}"
     if sum(network.pod is not None for network in spec.networks) > 1:

@@ -62,7 +62,16 @@ DS1 = {"source": {"name": "ds1"}, "destination": {"storageClass": "local"}}
 
 
 def plan(*vms: dict[str, Any], annotations: dict[str, str] | None = None, **spec: Any) -> Any:
-    """A cold plan that takes the guests as they are, on native devices."""
+    """A cold plan that takes the guests as they are, on native devices; None takes a field away."""
+    defaults = {
+        "targetNamespace": "prod",
+        "provider": _pair(),
+        "map": {"network": reference("nets"), "storage": reference("disks")},
+        "skipGuestConversion": True,
+        "useCompatibilityMode": False,
+        "preserveStaticIPs": False,
+        "vms": list(vms),
+    }
     return msgspec.convert(
         {
             "metadata": {
@@ -71,16 +80,7 @@ def plan(*vms: dict[str, Any], annotations: dict[str, str] | None = None, **spec
                 "uid": PLAN_UID,
                 "annotations": annotations or {},
             },
-            "spec": {
-                "targetNamespace": "prod",
-                "provider": _pair(),
-                "map": {"network": reference("nets"), "storage": reference("disks")},
-                "skipGuestConversion": True,
-                "useCompatibilityMode": False,
-                "preserveStaticIPs": False,
-                "vms": list(vms),
-                **spec,
-            },
+            "spec": {key: value for key, value in (defaults | spec).items() if value is not None},
         },
         forklift.Plan,
     )

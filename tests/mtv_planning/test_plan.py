@@ -62,7 +62,12 @@ ONE_VM: list[tuple[str, str, VM, dict[str, Any]]] = [
     ("VMStorageNotMapped", CRITICAL, source.vm(disks=(source.disk(datastore="datastore-2"),)), {}),
     ("VMStorageNotSupported", WARN, source.vm(disks=()), {}),
     ("VMNetworksNotMapped", CRITICAL, source.vm(nics=(source.nic(network="network-9"),)), {}),
-    ("VMMultiplePodNetworkMappings", CRITICAL, source.vm(nics=(source.nic(), source.nic(4001))), {}),
+    (
+        "VMMultiplePodNetworkMappings",
+        CRITICAL,
+        source.vm(nics=(source.nic(), source.nic(4001))),
+        {},
+    ),
     ("NicNotConnected", ADVISORY, source.vm(nics=(source.nic(network=None),)), {}),
     ("NetMapPreservingIPsOnPodNetwork", WARN, source.vm(), {"preserveStaticIPs": True}),
     ("VMMissingGuestIPs", WARN, source.vm(guest_networks=()), {"preserveStaticIPs": True}),
@@ -91,7 +96,7 @@ ONE_VM: list[tuple[str, str, VM, dict[str, Any]]] = [
         source.vm(),
         {"entry": {"nbdeClevis": True, "luks": {"name": "keys"}}},
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -256,13 +261,23 @@ def test_a_foreign_claim_of_the_wanted_name_blocks() -> None:
         ({"warm": True}, "WarmMigrationNotReady", CRITICAL, ""),
         ({"type": "warm"}, "WarmMigrationNotReady", CRITICAL, ""),
         ({"type": "live"}, "MigrationTypeNotValid", CRITICAL, "spec.type"),
-        ({"transferNetwork": {"name": "fast"}}, "TransferNetworkNotValid", CRITICAL, "spec.transferNetwork"),
+        (
+            {"transferNetwork": {"name": "fast"}},
+            "TransferNetworkNotValid",
+            CRITICAL,
+            "spec.transferNetwork",
+        ),
         ({"skipGuestConversion": False}, "GuestNotAdapted", WARN, ""),
-        ({"customizationScripts": {"name": "x"}}, "FieldNotHonoured", ADVISORY, "spec.customizationScripts"),
+        (
+            {"customizationScripts": {"name": "x"}},
+            "FieldNotHonoured",
+            ADVISORY,
+            "spec.customizationScripts",
+        ),
         ({"vms": []}, "VMRefNotValid", CRITICAL, "spec.vms"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_problem_of_the_plan_itself_is_found(
     spec: dict[str, Any], kind: str, category: str, field: str
 ) -> None:

@@ -235,4 +235,6 @@ def test_a_shared_disk_is_shareable_and_not_cached() -> None:
     one = planned(source.vm(disks=(source.disk(shared=True),)))
     (disk,) = domain(source.vm(disks=(source.disk(shared=True),))).devices.disks
     assert (disk.shareable, disk.cache) == (True, "none")
-    assert one.claims[0].spec.access_modes == ("ReadWriteMany",)
+    spec = one.claims[0].spec
+    assert spec is not None
+    assert spec.access_modes == ("ReadWriteMany",)

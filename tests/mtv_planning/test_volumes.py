@@ -117,6 +117,7 @@ def test_claim_carries_what_it_is_of() -> None:
         "vmID": "vm-34",
         "vmUUID": vm.uuid,
     }
+    assert claim.spec is not None
     assert claim.spec.storage_class_name == "local"
 
 
