@@ -107,7 +107,8 @@ def align(extents: Iterable[Extent], unit: int, capacity_bytes: int) -> list[Ext
     return merge(
         Extent(start, min(-(-extent.end // unit) * unit, capacity_bytes) - start)
         for extent in extents
-        if extent.length and (start := extent.offset // unit * unit) < capacity_bytes
+        if extent.length > 0 and extent.offset < capacity_bytes
+        for start in [extent.offset // unit * unit]
     )
 
 
