@@ -6,6 +6,7 @@
         fault     why it did not start      log       what it printed
         term      when it was told to end   lost      it ended without leaving an exit code
         failures  how often in a row the container failed before
+        message   what it left in its terminationMessagePath
 
 Times are those of the files. Nothing here is remembered in memory.
 """
@@ -21,6 +22,7 @@ from mtv_operator.embedded.node import processes
 from mtv_operator.embedded.node.processes import Identity
 
 KILLED = 137  # 128 + SIGKILL
+LONGEST_MESSAGE = 4096  # characters, as the kubelet
 KEPT = 2  # the last start, and the one before for `kubectl logs --previous`
 
 
@@ -38,6 +40,7 @@ class Attempt:
     reason: str = ""
     fault: str = ""
     told_to_end_at: float | None = None
+    message: str = ""
 
     @property
     def succeeded(self) -> bool:
@@ -79,6 +82,8 @@ class PodFolder:
         (folder / "tmp").mkdir(parents=True)
         (folder / "tmp").chmod(0o1777)
         (folder / "failures").write_text(str(failures))
+        (folder / "message").touch()
+        (folder / "message").chmod(0o666)
         for path in _entries(folder.parent):
             if path.name.isdigit() and int(path.name) <= number - KEPT:
                 shutil.rmtree(path, ignore_errors=True)
@@ -133,6 +138,7 @@ def read_attempt(folder: Path, number: int) -> Attempt | None:
         exit_code=KILLED if code is None else code,
         reason=reason,
         told_to_end_at=told_to_end_at,
+        message=_text(folder / "message")[-LONGEST_MESSAGE:],
     )
 
 

@@ -94,7 +94,10 @@ def environment(
     """
     result = dict(base)
     for source in container.env_from:
-        for kind, reference in (("ConfigMap", source.config_map_ref), ("Secret", source.secret_ref)):
+        for kind, reference in (
+            ("ConfigMap", source.config_map_ref),
+            ("Secret", source.secret_ref),
+        ):
             if reference is None:
                 continue
             data = lookup(kind, reference.name or "")
@@ -103,9 +106,9 @@ def environment(
             for key, value in (data or {}).items():
                 result[(source.prefix or "") + key] = value.decode("utf-8", "replace")
     for variable in container.env:
-        value = _value(pod, container, variable, addresses, node, lookup)
-        if value is not None:
-            result[variable.name] = expand(value, result)
+        given = _value(pod, container, variable, addresses, node, lookup)
+        if given is not None:
+            result[variable.name] = expand(given, result)
     return result
 
 

@@ -257,9 +257,9 @@ class _Plan:
             ):
                 self.end(container.name, last, grace_s(self.observed.pod), "Unhealthy")
             return
-        if last is not None and last.ended:
-            if policy == "Never" or (policy == "OnFailure" and last.succeeded):
-                return
+        stays = policy == "Never" or (policy == "OnFailure" and last and last.succeeded)
+        if last is not None and last.ended and stays:
+            return
         start, not_before = next_start(container.name, last)
         if self.observed.now >= not_before:
             self.actions.append(start)

@@ -55,7 +55,8 @@ def build(observed: Observed, around: Surroundings) -> PodStatus:
     phase, reason, message = _phase(observed, before)
     ended = phase in ("Succeeded", "Failed")
     init = tuple(
-        _container(observed, around, container, ended) for container in lifecycle.init_containers(pod)
+        _container(observed, around, container, ended)
+        for container in lifecycle.init_containers(pod)
     )
     main = tuple(
         _container(observed, around, container, ended) for container in lifecycle.containers(pod)
@@ -178,7 +179,7 @@ def _waiting(reason: str, message: str = "") -> ContainerState:
 
 def _terminated(attempt: Attempt) -> ContainerState:
     code = attempt.exit_code or 0
-    message = None
+    message = attempt.message or None
     if attempt.reason == "ContainerStatusUnknown":
         message = "the container ended while the node was down; its exit code is not known"
     return ContainerState(

@@ -1,7 +1,7 @@
 """From a described container to its running process; runs as a program of its own.
 
-    python -I -S stage.py < container.json     ends with 0 when the command was started;
-                                               else with 1, and the reason is in <state>/fault
+    python -I -S stage.py PARENT < container.json    ends with 0 when the command was started;
+                                                     else with 1, and the reason is in <state>/fault
 
 The program joins the pod's network namespace, makes the others, builds the container's root, and
 becomes a small shell that starts the command, waits, and writes its exit code to a file. It uses
@@ -10,8 +10,9 @@ the standard library only and ends before the command starts: nothing of it stay
     mtv-node ── stage (ends) ── sh, pid 1 of the container's namespace ── the command
 
 The order makes a crash harmless at every line: pid 1 does not go on before its identity is on
-disk, and it ends when the one that should write it is gone. When pid 1 ends, the kernel ends
-everything that is left in the container.
+disk, and it ends when the one that should write it is gone; the stage itself ends with PARENT, the
+node's pid, so that a node that comes back never meets a start that is still under way. When pid 1
+ends, the kernel ends everything that is left in the container.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ CLONE_NEWNET = 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8  # <linux/mount.h>
 MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE = 0x20, 0x1000, 0x4000, 0x80000
 MNT_DETACH = 2
+PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}  # asm/unistd_64.h; asm-generic/unistd.h
 
 OLD = "/.old"
@@ -337,24 +339,36 @@ def record(container: Container, pid: int) -> None:
     os.rename(path + ".new", path)
 
 
+def join_network(path: str) -> None:
+    """Move the calling thread into a network namespace."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _check(libc.setns(descriptor, CLONE_NEWNET), f"join the network namespace {path}")
+    finally:
+        os.close(descriptor)
+
+
 def enter(container: Container) -> None:
     """Join the pod's namespaces and cgroups, and make the container's own ones."""
     for cgroup in container.cgroups:
         with open(f"{cgroup}/cgroup.procs", "w", encoding="ascii") as file:
             file.write("0")
     if container.network_namespace:
-        descriptor = os.open(container.network_namespace, os.O_RDONLY)
-        _check(
-            libc.setns(descriptor, CLONE_NEWNET),
-            f"join the network namespace {container.network_namespace}",
-        )
-        os.close(descriptor)
+        join_network(container.network_namespace)
     flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | (CLONE_NEWUTS if container.hostname else 0)
     _check(libc.unshare(flags), "make the container's namespaces")
 
 
+def end_with(parent: int) -> bool:
+    """Have the kernel end this process with its parent; tell whether that is still there."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() == parent
+
+
 def main() -> int:
     """Start the container that stands on stdin; leave what was wrong in its folder."""
+    if not end_with(int(sys.argv[1])):
+        return 1
     container = decode(sys.stdin.read())
     fault = start(container)
     if fault:

@@ -12,6 +12,7 @@ import msgspec
 
 from mtv import errors
 from mtv_operator.embedded import pki
+from mtv_operator.embedded.node import network
 from mtv_operator.embedded.node.network import PodNetwork
 
 DEFAULT_DATA_DIR = Path("/var/lib/mtv")
@@ -98,6 +99,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         """Return the folder of one node's state."""
         return self.folder / "nodes" / name
 
+    def node_key(self, name: str) -> str:
+        """Return what stands for a node in the pod network, beside the uids of pods."""
+        return f"node-{name}"
+
+    def node_namespace(self, name: str, index: int) -> str:
+        """Return the path of a node's network namespace; "" for the machine's own."""
+        if index == 1:
+            return ""
+        return str(network.NETNS_FOLDER / network.namespace_name(self.node_key(name)))
+
+    @property
+    def kvm_verdict(self) -> Path:
+        """Return the file with what was found out about KVM since this machine started."""
+        return self.run / "kvm.json"
+
     def node_address(self, index: int) -> str:
         """Return the address of node `index` (from 1); the first is the machine itself."""
         return str(ipaddress.IPv4Network(self.pod_cidr)[index])
@@ -131,12 +147,12 @@ def check(settings: Settings) -> None:
             hint="127.0.0.1:6443 for this machine only, 0.0.0.0:6443 for everybody",
         )
     try:
-        network = ipaddress.IPv4Network(settings.pod_cidr)
+        pod_network = ipaddress.IPv4Network(settings.pod_cidr)
     except ValueError as error:
         raise errors.BadInput(str(error), field="--pod-cidr", hint="10.244.0.0/16") from error
-    if network.prefixlen > 22 or network.prefixlen < 8:
+    if pod_network.prefixlen > 22 or pod_network.prefixlen < 8:
         raise errors.BadInput(
-            f"{network} has a prefix of {network.prefixlen}, expected 8 to 22",
+            f"{pod_network} has a prefix of {pod_network.prefixlen}, expected 8 to 22",
             field="--pod-cidr",
             hint="each node takes a /24 of it",
         )

@@ -52,7 +52,7 @@ def start(described):
     log = Path(described.state, "log")
     with log.open("ab") as out:
         done = subprocess.run(
-            [sys.executable, "-I", "-S", stage.__file__],
+            [sys.executable, "-I", "-S", stage.__file__, str(os.getpid())],
             input=stage.encode(described).encode(),
             stdout=out,
             stderr=out,
