@@ -332,7 +332,7 @@ class PlanSpec(meta.Part, frozen=True, kw_only=True):
     use_compatibility_mode: bool = True
     run_preflight_inspection: bool = True
     customization_scripts: meta.ObjectReference | None = None
-    virt_v2v_image: str | None = None
+    virt_v2v_image: str | None = msgspec.field(name="virtV2vImage", default=None)
     xfs_compatibility: bool = False
     tag_mapping: TagMapping | None = None
 

@@ -953,6 +953,7 @@ class VirtualMachine(meta.Object, frozen=True, kw_only=True):
     resource: ClassVar[meta.Resource] = meta.Resource(
         group=GROUP,
         version="v1",
+        also_served=("v1alpha3",),
         plural="virtualmachines",
         singular="virtualmachine",
         short_names=("vm", "vms"),
@@ -1227,6 +1228,7 @@ class VirtualMachineInstance(meta.Object, frozen=True, kw_only=True):
     resource: ClassVar[meta.Resource] = meta.Resource(
         group=GROUP,
         version="v1",
+        also_served=("v1alpha3",),
         plural="virtualmachineinstances",
         singular="virtualmachineinstance",
         short_names=("vmi", "vmis"),
@@ -1298,6 +1300,7 @@ class VirtualMachineInstanceMigration(meta.Object, frozen=True, kw_only=True):
     resource: ClassVar[meta.Resource] = meta.Resource(
         group=GROUP,
         version="v1",
+        also_served=("v1alpha3",),
         plural="virtualmachineinstancemigrations",
         singular="virtualmachineinstancemigration",
         short_names=("vmim", "vmims"),
@@ -1342,6 +1345,7 @@ class VirtualMachineInstanceReplicaSet(meta.Object, frozen=True, kw_only=True):
     resource: ClassVar[meta.Resource] = meta.Resource(
         group=GROUP,
         version="v1",
+        also_served=("v1alpha3",),
         plural="virtualmachineinstancereplicasets",
         singular="virtualmachineinstancereplicaset",
         short_names=("vmirs", "vmirss"),
@@ -1373,6 +1377,7 @@ class VirtualMachineInstancePreset(meta.Object, frozen=True, kw_only=True):
     resource: ClassVar[meta.Resource] = meta.Resource(
         group=GROUP,
         version="v1",
+        also_served=("v1alpha3",),
         plural="virtualmachineinstancepresets",
         singular="virtualmachineinstancepreset",
         short_names=("vmipreset", "vmipresets"),

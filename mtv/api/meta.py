@@ -32,9 +32,14 @@ Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 IntOrString = Annotated[
     int | str, msgspec.Meta(extra_json_schema={"x-kubernetes-int-or-string": True})
 ]
-# `memory: 1Gi`, `cpu: 2` and `cpu: 0.5` are all legal.
+# resource.Quantity: `memory: 1Gi`, `cpu: 2`, `cpu: 500m`.
+_QUANTITY = (
+    r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
+    r"(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
+)
 Quantity = Annotated[
-    int | float | str, msgspec.Meta(extra_json_schema={"x-kubernetes-int-or-string": True})
+    int | float | str,
+    msgspec.Meta(extra_json_schema={"x-kubernetes-int-or-string": True, "pattern": _QUANTITY}),
 ]
 
 
@@ -76,6 +81,7 @@ class Resource:
     status: bool = False  # status is a subresource of its own
     scale: Scale | None = None
     columns: tuple[Column, ...] = ()
+    also_served: tuple[str, ...] = ()  # older versions of the same shape
 
     @property
     def api_version(self) -> str:
