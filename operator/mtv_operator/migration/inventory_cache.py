@@ -13,14 +13,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import TracebackType
 from typing import Self
 
 from mtv import errors
 from mtv.inventory.model import Inventory
+from mtv.providers.vsphere import endpoint
 from mtv.providers.vsphere.session import Session
+from mtv_operator.migration.access import Access
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 REFUSED_PAUSE_S = 30.0
 JOIN_TIMEOUT_S = 10.0
+FINGERPRINT_TIMEOUT_S = 10.0
 
 
 class Phase(StrEnum):
@@ -40,29 +43,6 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """Where and as whom to log in. Two that are equal need not be connected anew."""
-
-    url: str
-    user: str
-    password: str = field(repr=False)
-    ca_pem: str = field(default="", repr=False)
-    thumbprint: str = ""
-    insecure: bool = False
-
-    def open(self) -> Session:
-        """Return a session for it, not yet logged in."""
-        return Session(
-            self.url,
-            self.user,
-            self.password,
-            ca_pem=self.ca_pem or None,
-            thumbprint=self.thumbprint or None,
-            insecure=self.insecure,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """What is known of one Provider's source. The inventory outlives a lost connection."""
 
@@ -70,6 +50,7 @@ class View:
     inventory: Inventory | None = None
     error: errors.MigrationError | None = None
     revision: int = 0  # grows with each change of the inventory
+    fingerprint: str = ""  # SHA-1 of the certificate that the server showed
 
 
 class Inventories:
@@ -198,14 +179,21 @@ class _Watcher:
     def _connect_and_watch(self) -> None:
         with self.access.open() as session:
             self.session = session
+            self.view = replace(self.view, fingerprint=_fingerprint(session))
             try:
                 session.watch(self._changed, self._stop, on_lost=self._lost)
             finally:
                 self.session = None
 
     def _changed(self, inventory: Inventory) -> None:
-        revision = self.view.revision + 1
-        self._publish(View(phase=Phase.LOADED, inventory=inventory, revision=revision))
+        self._publish(
+            View(
+                phase=Phase.LOADED,
+                inventory=inventory,
+                revision=self.view.revision + 1,
+                fingerprint=self.view.fingerprint,
+            )
+        )
 
     def _lost(self, fault: errors.MigrationError) -> None:
         _LOG.info("inventory of %s: %s", self.key, fault)
@@ -215,3 +203,13 @@ class _Watcher:
         if not self._stop.is_set():
             self.view = view
             self._on_change(self.key)
+
+
+def _fingerprint(session: Session) -> str:
+    """Return the SHA-1 thumbprint of the server's certificate, as Forklift shows it; "" if lost."""
+    where = session.endpoint
+    try:
+        der = endpoint.presented_certificate(where.host, where.port, FINGERPRINT_TIMEOUT_S)
+    except errors.MigrationError:
+        return ""
+    return endpoint.fingerprint(der, "sha1")

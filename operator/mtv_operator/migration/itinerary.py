@@ -9,11 +9,12 @@ The table is data; what is done in a phase stands in `phases`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from mtv.api import forklift
+from mtv.inventory.model import Disk
 from mtv.planning import transfers
 from mtv.planning.plan import PlannedVM
 
@@ -141,7 +142,7 @@ def _step(name: StepName, planned: PlannedVM) -> forklift.Step:
     tasks: tuple[forklift.Task, ...] = ()
     total = 1
     if name is StepName.DISK_TRANSFER:
-        tasks = tuple(_disk_task(one.disk.base_file, one) for one in _copied(planned))
+        tasks = tuple(_disk_task(disk) for disk in copied_disks(planned))
         total = sum(task.progress.total for task in tasks)
     return forklift.Step(
         name=name,
@@ -150,4 +151,19 @@ def _step(name: StepName, planned: PlannedVM) -> forklift.Step:
         progress=forklift.Progress(completed=0, total=total),
         annotations=UNIT if tasks else {},
         tasks=tasks,
+    )
+
+
+def copied_disks(planned: PlannedVM) -> tuple[Disk, ...]:
+    """Return the disks that are copied for this VM: one for each of its transfers, in order."""
+    copied = {transfer.spec.target.claim_name for transfer in planned.transfers}
+    return tuple(one.disk for one in planned.volumes if one.claim_name in copied)
+
+
+def _disk_task(disk: Disk) -> forklift.Task:
+    return forklift.Task(
+        name=transfers.task_name(disk),
+        phase=TaskPhase.PENDING,
+        progress=forklift.Progress(completed=0, total=transfers.task_total_mib(disk)),
+        annotations=UNIT,
     )

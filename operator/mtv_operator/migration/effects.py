@@ -1,0 +1,172 @@
+"""What the actions of a plan do. Each may be repeated: what is done already is left as it is.
+
+The power of a source is switched through the session of its inventory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import assert_never
+
+import msgspec
+
+from mtv import errors
+from mtv.api import core, forklift, kubevirt, meta
+from mtv.api.mtv import DiskTransfer
+from mtv.inventory.model import Moref
+from mtv.planning import labels
+from mtv.providers.vsphere import power
+from mtv.providers.vsphere.faults import WrongPowerState
+from mtv_operator.migration import actions, plan
+from mtv_operator.migration.inventory_cache import Inventories
+from mtv_operator.objects import Client
+
+replace = msgspec.structs.replace
+
+
+def perform(client: Client, inventories: Inventories, action: actions.OfPlan) -> None:
+    """Carry out one action. Raises MigrationError."""
+    match action:
+        case actions.SetFinalizer():
+            _set_finalizer(client, action)
+        case actions.EnsureNamespace(name=name):
+            _ensure(client, core.Namespace(metadata=meta.ObjectMeta(name=name)))
+        case actions.EnsureSecret(secret=secret):
+            _ensure_secret(client, secret)
+        case actions.DeleteSecret(namespace=namespace, name=name):
+            client.delete(core.Secret, name, namespace)
+        case actions.EnsureClaim(claim=claim):
+            _ensure(client, claim)
+        case actions.DeleteClaim(namespace=namespace, name=name, uid=uid):
+            client.delete(core.PersistentVolumeClaim, name, namespace, uid=uid)
+        case actions.EnsureTransfer(transfer=transfer):
+            _ensure_transfer(client, transfer)
+        case actions.DeleteTransfer(namespace=namespace, name=name, uid=uid):
+            client.delete(DiskTransfer, name, namespace, uid=uid)
+        case actions.MarkStale(namespace=namespace, name=name):
+            body = {"metadata": {"annotations": {labels.STALE: "true"}}}
+            with contextlib.suppress(errors.NotFound):
+                client.patch(DiskTransfer, name, namespace, body)
+        case actions.Relabel():
+            _relabel(client, action)
+        case actions.ShutDownGuest() | actions.PowerOff() | actions.PowerOn():
+            _switch(client, inventories, action)
+        case actions.CreateVM():
+            _create_vm(client, action)
+        case actions.Record(plan=target, reason=reason, message=message, warning=warning):
+            kind = "Warning" if warning else "Normal"
+            client.record(target, reason, message, type=kind, component="mtv-controller")
+        case _:
+            assert_never(action)
+
+
+def _ensure(client: Client, wanted: meta.Object) -> None:
+    with contextlib.suppress(errors.AlreadyExists):
+        client.create(wanted)
+
+
+def _set_finalizer(client: Client, action: actions.SetFinalizer) -> None:
+    current = action.plan.metadata.finalizers
+    others = [one for one in current if one != plan.FINALIZER]
+    wanted = [*others, plan.FINALIZER] if action.held else others
+    client.patch(
+        forklift.Plan,
+        action.plan.metadata.name,
+        action.plan.metadata.namespace,
+        {
+            "metadata": {
+                "finalizers": wanted,
+                "resourceVersion": action.plan.metadata.resource_version,
+            }
+        },
+    )
+
+
+def _ensure_secret(client: Client, wanted: core.Secret) -> None:
+    namespace, name = wanted.metadata.namespace, wanted.metadata.name
+    there = client.find(core.Secret, name, namespace)
+    if there is None:
+        _ensure(client, wanted)
+    elif there.data != wanted.data:
+        metadata = replace(
+            there.metadata, labels={**there.metadata.labels, **wanted.metadata.labels}
+        )
+        client.replace(replace(there, metadata=metadata, data=wanted.data))
+
+
+def _ensure_transfer(client: Client, wanted: DiskTransfer) -> None:
+    """Make the transfer as a dependant of its claim. Raises Conflict while an old one is going."""
+    namespace, claim_name = wanted.metadata.namespace, wanted.spec.target.claim_name
+    claim = client.find(core.PersistentVolumeClaim, claim_name, namespace)
+    if claim is None or claim.metadata.deletion_timestamp:
+        raise errors.TargetUnavailable(f"claim {namespace}/{claim_name} is not there yet")
+    owner = meta.owner_of(claim, controller=False)
+    metadata = replace(wanted.metadata, owner_references=(owner,))
+    try:
+        client.create(replace(wanted, metadata=metadata))
+    except errors.AlreadyExists:
+        there = client.find(DiskTransfer, wanted.metadata.name, namespace)
+        if there is None or there.metadata.deletion_timestamp:
+            raise errors.TargetUnavailable(
+                f"the transfer before {namespace}/{wanted.metadata.name} is not gone yet"
+            ) from None
+
+
+def _relabel(client: Client, action: actions.Relabel) -> None:
+    there = action.transfer.metadata
+    if all(there.labels.get(key) == value for key, value in action.labels.items()):
+        return
+    body = {"metadata": {"labels": action.labels}}
+    for kind, name in (
+        (DiskTransfer, there.name),
+        (core.PersistentVolumeClaim, action.transfer.spec.target.claim_name),
+    ):
+        client.patch(kind, name, there.namespace, body)
+
+
+def _switch(
+    client: Client,
+    inventories: Inventories,
+    action: actions.ShutDownGuest | actions.PowerOff | actions.PowerOn,
+) -> None:
+    session, vm_id = inventories.session(action.provider), Moref(action.vm_id)
+    # WrongPowerState: it is on, or off, already.
+    with contextlib.suppress(WrongPowerState):
+        match action:
+            case actions.ShutDownGuest():
+                power.shut_down_guest(session, vm_id)
+            case actions.PowerOff():
+                power.power_off(session, vm_id)
+            case actions.PowerOn():
+                _refuse_two(client, action)
+                power.power_on(session, vm_id)
+            case _:
+                assert_never(action)
+
+
+def _refuse_two(client: Client, action: actions.PowerOn) -> None:
+    """Raise Conflict if the target VM exists: source and target must never run both."""
+    found = client.find(kubevirt.VirtualMachine, action.target_name, action.namespace)
+    if found is not None and found.metadata.labels.get(labels.PLAN) == action.plan_uid:
+        raise errors.Conflict(f"VM {action.namespace}/{action.target_name} exists by now")
+
+
+def _create_vm(client: Client, action: actions.CreateVM) -> None:
+    wanted = action.vm.metadata
+    try:
+        made = client.create(action.vm)
+    except errors.AlreadyExists:
+        made = client.get(kubevirt.VirtualMachine, wanted.name, wanted.namespace)
+        if made.metadata.labels.get(labels.PLAN) != wanted.labels.get(labels.PLAN):
+            raise
+    for name in action.claims:
+        _adopt(client, made, name)
+
+
+def _adopt(client: Client, owner: kubevirt.VirtualMachine, claim_name: str) -> None:
+    """Have a claim go when its VM does. A shared one goes with the last."""
+    claim = client.get(core.PersistentVolumeClaim, claim_name, owner.metadata.namespace)
+    if any(one.uid == owner.metadata.uid for one in claim.metadata.owner_references):
+        return
+    owners = (*claim.metadata.owner_references, meta.owner_of(owner, controller=False))
+    client.replace(replace(claim, metadata=replace(claim.metadata, owner_references=owners)))

@@ -1,0 +1,328 @@
+"""A Plan: is it ready, what its run does next, what is taken away at its end. Pure.
+
+This is the only writer of a Plan's status; Migrations show copies of it (`migration`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+
+from mtv import errors
+from mtv.api import core, forklift, kubevirt, meta
+from mtv.api.forklift import Condition
+from mtv.api.mtv import DiskTransfer
+from mtv.planning import labels, power_off, transfers
+from mtv.planning import plan as planning
+from mtv.planning.plan import PlannedPlan
+from mtv.planning.target import Target
+from mtv_operator.migration import (
+    access,
+    actions,
+    conditions,
+    inventory_cache,
+    maps,
+    provider,
+    run,
+    vm_run,
+)
+from mtv_operator.migration.conditions import Category
+from mtv_operator.migration.run import Run
+from mtv_operator.migration.vm_run import Faults, Scene
+from mtv_operator.reconciling import Decision
+
+FINALIZER = "mtv.dev/plan"
+# A plan that is being deleted waits so long for its sources to be switched on again.
+GIVE_UP_S = 300.0
+GOING_S = 1.0
+replace = msgspec.structs.replace
+
+PlanDecision = Decision[actions.OfPlan, forklift.PlanStatus]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A Plan and all that it depends on. The mappings are of its target namespace, by name."""
+
+    plan: forklift.Plan
+    source: forklift.Provider | None = None
+    destination: forklift.Provider | None = None
+    network_map: forklift.NetworkMap | None = None
+    storage_map: forklift.StorageMap | None = None
+    view: inventory_cache.View = inventory_cache.View()  # noqa: RUF009 - frozen
+    target: Target = Target()  # noqa: RUF009 - frozen
+    migrations: tuple[forklift.Migration, ...] = ()  # of this plan, oldest first
+    secret: core.Secret | None = None  # of the source
+    secret_copy: core.Secret | None = None  # in the target namespace, if it is there
+    transfers: Mapping[str, DiskTransfer] = field(default_factory=dict)
+    claims: Mapping[str, core.PersistentVolumeClaim] = field(default_factory=dict)
+    vms: Mapping[str, kubevirt.VirtualMachine] = field(default_factory=dict)
+    faults: Mapping[str, Faults] = field(default_factory=dict)  # of this run, by VM id
+    free: int = 10  # how many VMs of this plan may be on their way at once
+
+    @property
+    def status(self) -> forklift.PlanStatus:
+        """The status as it was read."""
+        return self.plan.status or forklift.PlanStatus()
+
+    @property
+    def migration(self) -> forklift.Migration | None:
+        """The Migration of the active run; None if it was deleted."""
+        uid = run.active_uid(self.plan)
+        return next((one for one in self.migrations if one.metadata.uid == uid), None)
+
+
+def decide(observed: Observed, now: datetime) -> PlanDecision:
+    """Return the status of a Plan, and what is to be done."""
+    plan = observed.plan
+    if plan.metadata.deletion_timestamp:
+        return _deleted(observed, now)
+    if FINALIZER not in plan.metadata.finalizers and _needs_finalizer(observed):
+        return Decision(actions=(actions.SetFinalizer(plan=plan, held=True),))
+    planned = _planned(observed)
+    if run.active_uid(plan):
+        return _running(observed, planned, now)
+    if plan.spec.archived:
+        return _archived(observed, now)
+    return _idle(observed, planned, now)
+
+
+def _needs_finalizer(observed: Observed) -> bool:
+    return observed.status.migration is not None or bool(observed.migrations)
+
+
+def _planned(observed: Observed) -> PlannedPlan | None:
+    if observed.view.inventory is None or observed.source is None:
+        return None
+    status = observed.status.migration
+    vms = status.vms if status else ()
+    names = {vm.id: vm.new_name for vm in vms if vm.id and vm.new_name and vm.started}
+    was_on = {
+        vm.id: vm.restore_power_state == "On" for vm in vms if vm.id and vm.restore_power_state
+    }
+    return planning.build(
+        observed.view.inventory,
+        observed.plan,
+        observed.network_map,
+        observed.storage_map,
+        provider=observed.source,
+        target=dataclasses.replace(observed.target, names=names),
+        migration=observed.migration,
+        was_on=was_on,
+    )
+
+
+def _running(observed: Observed, planned: PlannedPlan | None, now: datetime) -> PlanDecision:
+    status = observed.status.migration
+    assert status is not None
+    if planned is None:  # the inventory is not there yet: nothing is lost by waiting
+        return Decision(status=observed.status, requeue_after_s=vm_run.WAIT_S)
+    step = run.go_on(
+        _scene(observed, planned),
+        status,
+        now,
+        canceled=run.canceled_by(observed.plan, observed.migration),
+        free=observed.free,
+    )
+    return _decision(observed, observed.status.conditions, step, now)
+
+
+def _idle(observed: Observed, planned: PlannedPlan | None, now: datetime) -> PlanDecision:
+    if planned is None and _loading(observed):
+        return Decision(status=observed.status)  # what was found before the restart still counts
+    found = tuple(validation(observed, planned))
+    found = (*found, *conditions.ready(found, "The migration plan is ready."))
+    migration = run.pending(observed.plan, observed.migrations)
+    if migration is not None and planned is not None and not conditions.blocking(found):
+        step = run.begin(observed.plan, migration, planned, _snapshot(observed, migration), now)
+        return _decision(observed, found, step, now)
+    step = Run(status=observed.status.migration)
+    if planned is not None and observed.status.migration is not None:
+        step = run.afterwards(_scene(observed, planned), observed.status.migration, now)
+    secret = observed.secret_copy
+    if secret is not None and not step.actions:
+        gone = actions.DeleteSecret(namespace=secret.metadata.namespace, name=secret.metadata.name)
+        step = Run(status=step.status, actions=(gone,), requeue_after_s=step.requeue_after_s)
+    return _decision(observed, found, step, now)
+
+
+def _loading(observed: Observed) -> bool:
+    """Tell whether the inventory is only not there yet, and the last verdict is on this spec."""
+    return (
+        provider.is_ready(observed.source)
+        and observed.view.inventory is None
+        and observed.status.observed_generation == observed.plan.metadata.generation
+    )
+
+
+def _decision(
+    observed: Observed, found: tuple[Condition, ...], step: Run, now: datetime
+) -> PlanDecision:
+    merged = conditions.merge(
+        observed.status.conditions,
+        (*(one for one in found if one.type not in step.set), *run.conditions_of(step)),
+        now,
+        without=step.cleared,
+    )
+    status = replace(
+        observed.status,
+        conditions=merged,
+        observed_generation=observed.plan.metadata.generation,
+        migration=step.status,
+    )
+    return Decision(status=status, actions=step.actions, requeue_after_s=step.requeue_after_s)
+
+
+def validation(observed: Observed, planned: PlannedPlan | None) -> Iterator[Condition]:
+    """Yield all conditions that the plan's own content causes, worst or not."""
+    spec = observed.plan.spec
+    yield from maps.of_providers(spec.provider, observed.source, observed.destination)
+    if planned is not None:
+        yield from conditions.of_problems(planned.problems)
+        return
+    if observed.source is not None and provider.is_ready(observed.source):
+        yield _critical("SourceProviderNotReady", "NotValid", "its inventory is being loaded")
+    for kind, named, there in (
+        ("NetworkMapRefNotValid", spec.map.network, observed.network_map),
+        ("StorageRefNotValid", spec.map.storage, observed.storage_map),
+    ):
+        if there is None:
+            where = f"{named.namespace}/{named.name}" if named.name else ""
+            yield _critical(
+                kind,
+                "NotFound" if where else "NotSet",
+                f"there is no map {where}" if where else "no map is named",
+            )
+
+
+def _scene(observed: Observed, planned: PlannedPlan) -> Scene:
+    plan = observed.plan
+    owner = labels.Owner.of(plan, observed.migration)
+    try:
+        stop = power_off.parse(plan.metadata.annotations)
+    except errors.BadInput:
+        stop = power_off.PowerOff()
+    reference = plan.spec.provider.source
+    namespace = reference.namespace or plan.metadata.namespace
+    vms = observed.status.migration.vms if observed.status.migration else ()
+    return Scene(
+        plan=plan,
+        planned=planned,
+        owner=owner,
+        provider=provider.key_of(namespace, reference.name),
+        current=observed.view.phase is inventory_cache.Phase.LOADED,
+        power_off=stop,
+        secret_copy=_secret_copy(observed, owner),
+        transfers=observed.transfers,
+        claims=observed.claims,
+        vms=observed.vms,
+        run=run.by_id(vms),
+        faults=observed.faults,
+    )
+
+
+def _secret_copy(observed: Observed, owner: labels.Owner) -> core.Secret | None:
+    """Return the secret that the transfers in the target namespace use."""
+    if observed.secret is None:
+        return None
+    data = dict(observed.secret.data)
+    data |= {key: text.encode() for key, text in observed.secret.string_data.items()}
+    if observed.source is not None and observed.source.spec.url:
+        data[access.URL] = observed.source.spec.url.encode()
+    return core.Secret(
+        metadata=meta.ObjectMeta(
+            name=transfers.secret_name(observed.plan),
+            namespace=observed.plan.spec.target_namespace,
+            labels=owner.of_plan(),
+        ),
+        type="Opaque",
+        data=data,
+    )
+
+
+def _snapshot(observed: Observed, migration: forklift.Migration) -> forklift.Snapshot:
+    return run.snapshot_of(
+        observed.plan,
+        migration,
+        source=observed.source,
+        destination=observed.destination,
+        network=observed.network_map,
+        storage=observed.storage_map,
+    )
+
+
+def _archived(observed: Observed, now: datetime) -> PlanDecision:
+    found = (
+        conditions.condition(
+            "Archived",
+            Category.ADVISORY,
+            "The migration plan has been archived.",
+            reason="UserRequested",
+        ),
+    )
+    todo = tuple(_leftovers(observed))
+    step = Run(status=observed.status.migration, actions=todo)
+    return _decision(observed, found, step, now)
+
+
+def _deleted(observed: Observed, now: datetime) -> PlanDecision:
+    """Wind up what runs, take away what only the plan needs, let the plan go."""
+    plan = observed.plan
+    if FINALIZER not in plan.metadata.finalizers:
+        return Decision()
+    asked_s = conditions.seconds_since(plan.metadata.deletion_timestamp, now)
+    if run.active_uid(plan) and asked_s < GIVE_UP_S:
+        return _running(observed, _planned(observed), now)
+    own = [one for one in observed.transfers.values() if _is_own(observed, one.metadata)]
+    todo = (*_leftovers(observed), *_orphans(observed))
+    if own and asked_s < GIVE_UP_S:  # their pods go first
+        return Decision(actions=todo, requeue_after_s=GOING_S)
+    return Decision(actions=(*todo, actions.SetFinalizer(plan=plan, held=False)))
+
+
+def _leftovers(observed: Observed) -> Iterator[actions.OfPlan]:
+    """Yield what takes away everything but claims and VMs."""
+    for one in observed.transfers.values():
+        if _is_own(observed, one.metadata) and not one.metadata.deletion_timestamp:
+            yield actions.DeleteTransfer(
+                namespace=one.metadata.namespace, name=one.metadata.name, uid=one.metadata.uid
+            )
+    if observed.secret_copy is not None:
+        yield actions.DeleteSecret(
+            namespace=observed.secret_copy.metadata.namespace,
+            name=observed.secret_copy.metadata.name,
+        )
+
+
+def _orphans(observed: Observed) -> Iterator[actions.OfPlan]:
+    """Yield what takes away claims of this plan that no VM has: copies that led to nothing."""
+    used = {
+        volume.persistent_volume_claim.claim_name
+        for vm in observed.vms.values()
+        if vm.spec.template.spec is not None
+        for volume in vm.spec.template.spec.volumes
+        if volume.persistent_volume_claim is not None
+    }
+    for one in observed.claims.values():
+        owned = any(owner.kind == "VirtualMachine" for owner in one.metadata.owner_references)
+        if _is_own(observed, one.metadata) and one.metadata.name not in used and not owned:
+            yield actions.DeleteClaim(
+                namespace=one.metadata.namespace, name=one.metadata.name, uid=one.metadata.uid
+            )
+
+
+def _is_own(observed: Observed, metadata: meta.ObjectMeta) -> bool:
+    return metadata.labels.get(labels.PLAN) == observed.plan.metadata.uid
+
+
+def _critical(kind: str, reason: str, message: str) -> Condition:
+    return conditions.condition(kind, Category.CRITICAL, message, reason=reason)
+
+
+def secret_name(plan: forklift.Plan) -> str:
+    """Return the name of the copy of the source's secret."""
+    return transfers.secret_name(plan)

@@ -1,0 +1,294 @@
+"""A source and a target that do what the actions of a plan say, so that `decide` can be run.
+
+Nothing here is of the program: actions are data, and this is what they mean. A crash is an action
+that was done and whose status was not stored.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from mtv_planning import plans, source
+
+from mtv import errors
+from mtv.api import core, forklift, kubevirt, meta
+from mtv.api.mtv import DiskTransfer, DiskTransferStatus
+from mtv.inventory.model import VM, Inventory, PowerState
+from mtv.planning import labels
+from mtv_operator.migration import actions, migration, plan, run
+from mtv_operator.migration.inventory_cache import Phase, View
+from mtv_operator.migration.plan import FINALIZER
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+_ready = forklift.Condition(
+    type="Ready", status="True", category="Required", last_transition_time=""
+)
+
+
+def provider(name: str, kind: str = "vsphere") -> forklift.Provider:
+    url = "https://vcenter.example.org/sdk" if kind == "vsphere" else None
+    return forklift.Provider(
+        metadata=meta.ObjectMeta(name=name, namespace="mtv", uid=f"p-{name}"),
+        spec=forklift.ProviderSpec(
+            type=kind, url=url, secret=meta.ObjectReference(name="vcenter", namespace="mtv")
+        ),
+        status=forklift.ProviderStatus(phase="Ready", conditions=(_ready,)),
+    )
+
+
+@dataclass
+class Simulation:
+    """The state of everything. Times are simulated."""
+
+    inventory: Inventory
+    plan: forklift.Plan
+    now: datetime = START
+    migrations: list[forklift.Migration] = field(default_factory=list)
+    namespaces: set[str] = field(default_factory=set)
+    secret_copy: core.Secret | None = None
+    claims: dict[str, core.PersistentVolumeClaim] = field(default_factory=dict)
+    transfers: dict[str, DiskTransfer] = field(default_factory=dict)
+    vms: dict[str, kubevirt.VirtualMachine] = field(default_factory=dict)
+    going_down: dict[str, datetime] = field(default_factory=dict)  # guests that shut down
+    done: list[actions.OfPlan] = field(default_factory=list)
+    guest_s: float | None = 5.0  # how long a guest takes to shut down; None: for ever
+    copy_s: float = 20.0
+    copied: dict[str, float] = field(default_factory=dict)  # by uid of the transfer
+    fails: dict[str, str] = field(default_factory=dict)  # claim name → why the transfer fails
+    refuses: dict[str, errors.MigrationError] = field(default_factory=dict)  # by action
+    faults: dict[str, dict[str, errors.MigrationError]] = field(default_factory=dict)
+    free: int = 10
+    network_map: Any = None
+    connected: bool = True
+    _uids: Any = field(default_factory=lambda: itertools.count(1))
+
+    def start(self, **spec: Any) -> forklift.Migration:
+        """Add a Migration."""
+        number = len(self.migrations)
+        one = forklift.Migration(
+            metadata=meta.ObjectMeta(
+                name=f"run-{number}",
+                namespace="mtv",
+                uid=f"m-{number}",
+                creation_timestamp=f"2026-01-01T00:00:{number:02d}Z",
+            ),
+            spec=forklift.MigrationSpec(
+                plan=meta.ObjectReference(name="move", namespace="mtv"), **spec
+            ),
+        )
+        self.migrations.append(one)
+        return one
+
+    def cancel(self, *vms: str) -> None:
+        """Cancel VMs of the newest Migration."""
+        last = self.migrations[-1]
+        spec = msgspec.structs.replace(last.spec, cancel=tuple(forklift.Ref(id=one) for one in vms))
+        self.migrations[-1] = msgspec.structs.replace(last, spec=spec)
+
+    def observe(self) -> plan.Observed:
+        return plan.Observed(
+            plan=self.plan,
+            source=provider("vcenter"),
+            destination=provider("host", "openshift"),
+            network_map=self.network_map or plans.network_map(plans.POD, plans.PROD),
+            storage_map=plans.storage_map(plans.DS1),
+            view=View(
+                phase=Phase.LOADED if self.connected else Phase.LOST, inventory=self.inventory
+            ),
+            target=plans.target(
+                virtual_machines=tuple(self.vms.values()), claims=tuple(self.claims.values())
+            ),
+            migrations=tuple(self.migrations),
+            secret=core.Secret(data={"user": b"me", "password": b"secret"}),
+            secret_copy=self.secret_copy,
+            transfers=dict(self.transfers),
+            claims=dict(self.claims),
+            vms=dict(self.vms),
+            faults=self.faults,
+            free=self.free,
+        )
+
+    def step(self, *, crash: bool = False, keep: int | None = None) -> None:
+        """Let the controllers look once. `crash`: the status is lost; `keep`: so many actions."""
+        observed = self.observe()
+        decision = plan.decide(observed, self.now)
+        for action in decision.actions[:keep]:
+            try:
+                self.perform(action)
+            except errors.MigrationError as fault:
+                vm = actions.vm_of(action)
+                if vm:
+                    self.faults.setdefault(vm, {})[type(action).__name__] = fault
+                return
+        if not crash and keep is None and decision.status is not None:
+            self.plan = msgspec.structs.replace(self.plan, status=decision.status)
+        self._reflect()
+        self.check()
+
+    def _reflect(self) -> None:
+        self.migrations = [
+            msgspec.structs.replace(
+                one,
+                status=migration.decide(
+                    migration.Observed(migration=one, plan=self.plan), self.now
+                ).status,
+            )
+            for one in self.migrations
+        ]
+
+    def pass_time(self, seconds: float) -> None:
+        """Let guests shut down and disks be copied."""
+        self.now += timedelta(seconds=seconds)
+        for vm_id, at in list(self.going_down.items()):
+            if at <= self.now:
+                del self.going_down[vm_id]
+                self.power(vm_id, PowerState.OFF)
+        for name, transfer in list(self.transfers.items()):
+            if transfer.status and transfer.status.phase in ("Succeeded", "Failed"):
+                continue
+            self.transfers[name] = self._copy(transfer, seconds)
+
+    def _copy(self, transfer: DiskTransfer, seconds: float) -> DiskTransfer:
+        done_s = self.copied.get(transfer.metadata.uid, 0.0) + seconds
+        self.copied[transfer.metadata.uid] = done_s
+        total = transfer.spec.disk.capacity_bytes
+        why = self.fails.get(transfer.metadata.name)
+        phase = "Failed" if why else "Succeeded" if done_s >= self.copy_s else "Running"
+        status = DiskTransferStatus(
+            phase=phase,
+            total_bytes=total,
+            done_bytes=min(int(total * done_s / self.copy_s), total),
+            transport="https",
+            conditions=(meta.Condition(type="Failed", status="True", message=why),) if why else (),
+        )
+        return msgspec.structs.replace(transfer, status=status)
+
+    def run(self, seconds: float = 120.0) -> None:
+        """Look every second until nothing is active, at most so long."""
+        for _ in range(int(seconds)):
+            self.step()
+            self.step()
+            self.pass_time(1.0)
+            if not self.active:
+                break
+        self.step()
+        self.step()
+
+    def until(self, phase: str, vm: int = 0) -> None:
+        """Look until a VM is in a phase."""
+        for _ in range(200):
+            self.step()
+            if self.status.vms and self.status.vms[vm].phase == phase:
+                return
+            self.pass_time(1.0)
+        raise AssertionError(f"never {phase}: {self.status}")
+
+    @property
+    def active(self) -> bool:
+        return bool(run.active_uid(self.plan)) or bool(run.pending(self.plan, self.migrations))
+
+    @property
+    def status(self) -> forklift.PlanMigrationStatus:
+        found = self.plan.status.migration if self.plan.status else None
+        return found or forklift.PlanMigrationStatus()
+
+    def conditions(self) -> set[str]:
+        return {one.type for one in self.plan.status.conditions} if self.plan.status else set()
+
+    def vm_conditions(self, vm: int = 0) -> set[str]:
+        return {one.type for one in self.status.vms[vm].conditions}
+
+    def vm(self, vm_id: str) -> VM:
+        return self.inventory.vms[vm_id]  # type: ignore[index]
+
+    def power(self, vm_id: str, state: PowerState) -> None:
+        changed = replace(self.vm(vm_id), power_state=state)
+        self.inventory = replace(self.inventory, vms={**self.inventory.vms, changed.id: changed})
+
+    def check(self) -> None:
+        """What must hold at any moment."""
+        for target in self.vms.values():
+            vm_id = target.metadata.labels[labels.VM_ID]
+            assert self.vm(vm_id).power_state is not PowerState.ON, "source and target both run"
+            spec = target.spec.template.spec
+            assert spec is not None
+            for volume in spec.volumes:
+                assert volume.persistent_volume_claim is not None
+                assert volume.persistent_volume_claim.claim_name in self.claims
+
+    def count(self, kind: type) -> int:
+        return sum(isinstance(one, kind) for one in self.done)
+
+    def perform(self, action: actions.OfPlan) -> None:
+        refused = self.refuses.get(type(action).__name__)
+        if refused:
+            raise refused
+        self.done.append(action)
+        match action:
+            case actions.SetFinalizer(held=held):
+                metadata = msgspec.structs.replace(
+                    self.plan.metadata, finalizers=(FINALIZER,) if held else ()
+                )
+                self.plan = msgspec.structs.replace(self.plan, metadata=metadata)
+            case actions.EnsureNamespace(name=name):
+                self.namespaces.add(name)
+            case actions.EnsureSecret(secret=secret):
+                self.secret_copy = secret
+            case actions.DeleteSecret():
+                self.secret_copy = None
+            case actions.EnsureClaim(claim=claim):
+                self.claims.setdefault(claim.metadata.name, claim)
+            case actions.DeleteClaim(name=name):
+                self.claims.pop(name, None)
+                self.transfers.pop(name, None)
+            case actions.EnsureTransfer(transfer=transfer):
+                self._create_transfer(transfer)
+            case actions.DeleteTransfer(name=name, uid=uid):
+                if name in self.transfers and self.transfers[name].metadata.uid == uid:
+                    del self.transfers[name]
+            case actions.MarkStale(name=name):
+                self._annotate(name, {labels.STALE: "true"})
+            case actions.Relabel() | actions.Record():
+                pass
+            case actions.ShutDownGuest(vm_id=vm_id):
+                if self.guest_s is not None and vm_id not in self.going_down:
+                    self.going_down[vm_id] = self.now + timedelta(seconds=self.guest_s)
+            case actions.PowerOff(vm_id=vm_id):
+                self.power(vm_id, PowerState.OFF)
+            case actions.PowerOn(vm_id=vm_id, target_name=name):
+                assert name not in self.vms
+                self.power(vm_id, PowerState.ON)
+            case actions.CreateVM(vm=vm):
+                self.vms.setdefault(vm.metadata.name, vm)
+
+    def _create_transfer(self, transfer: DiskTransfer) -> None:
+        if transfer.metadata.name in self.transfers:
+            return
+        assert transfer.spec.target.claim_name in self.claims
+        assert self.secret_copy is not None
+        metadata = msgspec.structs.replace(transfer.metadata, uid=f"t-{next(self._uids)}")
+        self.transfers[transfer.metadata.name] = msgspec.structs.replace(
+            transfer, metadata=metadata
+        )
+
+    def _annotate(self, name: str, marks: dict[str, str]) -> None:
+        if name not in self.transfers:
+            return
+        one = self.transfers[name]
+        metadata = msgspec.structs.replace(
+            one.metadata, annotations={**one.metadata.annotations, **marks}
+        )
+        self.transfers[name] = msgspec.structs.replace(one, metadata=metadata)
+
+
+def of_vms(*vms: VM, annotations: dict[str, str] | None = None, **spec: Any) -> Simulation:
+    """Return a simulation with a plan of these VMs."""
+    chosen = vms or (source.vm(),)
+    return Simulation(
+        inventory=source.inventory(*chosen),
+        plan=plans.plan(*({"id": one.id} for one in chosen), annotations=annotations, **spec),
+    )
