@@ -1,0 +1,113 @@
+"""`mtv-apiserver`: the API server of the embedded home as a process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mtv_operator.embedded.apiserver import housekeeping, server
+from mtv_operator.embedded.apiserver.admission import Admission
+from mtv_operator.embedded.apiserver.application import Application
+from mtv_operator.embedded.apiserver.authentication import Tokens
+from mtv_operator.embedded.apiserver.authorization import Rules
+from mtv_operator.embedded.apiserver.deps import Deps
+from mtv_operator.embedded.apiserver.registry import DEFINITIONS, Registry
+from mtv_operator.embedded.apiserver.storage import Change, Store
+
+log = logging.getLogger(__name__)
+
+DATABASE = "apiserver.db"
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return the command line's options."""
+    parser = argparse.ArgumentParser(prog="mtv-apiserver", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, required=True, help="where the database lies")
+    parser.add_argument("--listen", default="127.0.0.1:6443", help="ADDRESS:PORT")
+    parser.add_argument(
+        "--also-listen", action="append", default=[], metavar="ADDRESS:PORT", help="for pods"
+    )
+    for name, told in (
+        ("tls-cert", "certificate of this server"),
+        ("tls-key", "its key"),
+        ("client-ca", "authority of client certificates"),
+        ("service-account-key", "key that signs tokens of service accounts"),
+    ):
+        parser.add_argument(f"--{name}", type=Path, required=True, help=told)
+    for name in ("front-proxy-cert", "front-proxy-key"):
+        parser.add_argument(f"--{name}", type=Path, help="shown to aggregated API servers")
+    parser.add_argument("-v", "--verbose", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def run() -> None:
+    """Serve until SIGTERM."""
+    options = parse_arguments()
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if options.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    sys.setswitchinterval(0.001)  # the writer's thread must not wait long for the event loop's
+    with server.event_loop() as runner:
+        runner.run(_main(options))
+
+
+async def _main(options: argparse.Namespace) -> None:
+    loop = asyncio.get_running_loop()
+    sockets = server.listen([options.listen, *options.also_listen])
+    deps = _deps(options)
+    store = deps.store
+    store.start(loop)
+    _follow_definitions(deps)
+    await housekeeping.prepare(deps)
+    gc.collect()
+    gc.freeze()
+    identity = server.Identity(
+        certificate=options.tls_cert, key=options.tls_key, client_ca=options.client_ca
+    )
+    keeper = asyncio.create_task(housekeeping.run(deps))
+    log.info("serving %s on %s", options.data_dir, options.listen)
+
+    def stop() -> None:
+        for end in list(deps.watches):
+            end()
+        keeper.cancel()
+
+    try:
+        await server.serve(Application(deps), identity, sockets, stop)
+    finally:
+        store.close()
+
+
+def _deps(options: argparse.Namespace) -> Deps:
+    store = Store(options.data_dir / DATABASE)
+    return Deps(
+        store=store,
+        registry=Registry(),
+        admission=Admission(store),
+        tokens=Tokens(options.service_account_key),
+        rules=Rules(store),
+        clock=lambda: datetime.now(UTC),
+    )
+
+
+def _follow_definitions(deps: Deps) -> None:
+    """Serve the custom resources that are defined, from now on as they change."""
+    registry = deps.registry
+
+    def follow(changes: Sequence[Change]) -> None:
+        for change in changes:
+            gone = change.kind == "DELETED"
+            registry.update(change.entry.key.name, None if gone else change.entry.document())
+
+    for entry in deps.store.table(DEFINITIONS).select(""):
+        registry.update(entry.key.name, entry.document())
+    deps.store.listen(DEFINITIONS, follow)
