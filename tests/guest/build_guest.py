@@ -46,6 +46,12 @@ ROOT_MODULES = [
     "af_packet",
     "acpiphp",
     "virtiofs",
+    "pvpanic_mmio",
+]
+
+FOLDERS = [
+    *("bin", "sbin", "usr/bin", "usr/sbin", "etc/acpi/PWRF", "dev", "proc", "sys", "run", "tmp"),
+    *("var/lib", "var/run", "www/cgi-bin", "lib/kvmodules", "mnt", "root"),
 ]
 
 SECTOR = 512
@@ -373,10 +379,7 @@ def libraries(binary):
 
 
 def build_root(root, busybox, modules, agent_tree):
-    for d in (
-        "bin sbin usr/bin usr/sbin etc/acpi/PWRF dev proc sys run tmp var/lib "
-        "var/run www/cgi-bin lib/kvmodules mnt root"
-    ).split():
+    for d in FOLDERS:
         (root / d).mkdir(parents=True, exist_ok=True)
     shutil.copy2(busybox, root / "bin/busybox")
     for applet in run(busybox, "--list-full").split():
@@ -492,7 +495,7 @@ def build(args):
     cache.mkdir(parents=True, exist_ok=True)
     kpkg = kernel_package()
     names = [kpkg, *PACKAGES, SYSTEMD_BOOT] + (AGENT_PACKAGES if args.agent else [])
-    debs = dict(zip(names, download(names, cache)))
+    debs = dict(zip(names, download(names, cache), strict=True))
     trees = {}
     for name, deb in debs.items():
         tree = work / "tree" / deb.stem

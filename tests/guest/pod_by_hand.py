@@ -42,7 +42,7 @@ class Pod:
         self.emptydirs = self.kubelet_root / f"pods/{self.uid}/volumes/kubernetes.io~empty-dir"
         self.claims: dict[str, Path] = {}
         self.log = folder / f"{name}.log"
-        self.netns = f"mtvt{os.getpid()}-{subnet}"
+        self.netns = f"mtvt{self.uid[:6]}"
         self.host_ip, self.ip = f"10.98.{subnet}.1", f"10.98.{subnet}.2"
         self.process: subprocess.Popen[bytes] | None = None
         self._etc = folder
@@ -88,7 +88,8 @@ class Pod:
         for pid in self.members():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
-        subprocess.run(["ip", "netns", "del", self.netns], check=False)
+        wait_until(lambda: not self.members(), "the end of the pod's processes", 10)
+        run("ip", "netns", "del", self.netns)
 
     def claim(self, volume: str, disk: Path | None = None) -> Path:
         """Make a claim's folder, with a copy of `disk` as its disk.img."""

@@ -93,7 +93,11 @@ def _on_reboot(domain: kubevirt.DomainSpec) -> str:
 
 def _refuse_double_boot_order(domain: kubevirt.DomainSpec) -> None:
     seen: dict[int, str] = {}
-    for device in (*domain.devices.disks, *domain.devices.interfaces):
+    devices: tuple[kubevirt.Disk | kubevirt.Interface, ...] = (
+        *domain.devices.disks,
+        *domain.devices.interfaces,
+    )
+    for device in devices:
         order = device.boot_order
         if order is None:
             continue

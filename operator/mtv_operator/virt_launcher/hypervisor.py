@@ -17,16 +17,25 @@ from typing import Any
 from xml.etree import ElementTree
 
 import libvirt
+import libvirt_qemu
+import msgspec
 
 from mtv import errors
 from mtv_operator.virt_launcher import libvirt_errors
 from mtv_operator.virt_launcher.libvirtd import Libvirtd
-from mtv_operator.virt_launcher.protocol import GuestInfo, GuestInterface, Status
+from mtv_operator.virt_launcher.protocol import (
+    GuestFileSystem,
+    GuestInfo,
+    GuestInterface,
+    GuestUser,
+    Status,
+)
 
 log = logging.getLogger(__name__)
 
 AGENT_TIMEOUT_S = 5
 LOG_TAIL_BYTES = 16384
+MOST_LISTED = 64  # users, file systems and NICs that the guest may list
 
 # virDomainState.
 _STATES = {
@@ -115,7 +124,7 @@ class Hypervisor:
     def connect(self) -> None:
         """Start the daemon where it does not run, and connect to it. Safe to repeat."""
         with self._lock:
-            if self._connection is not None and self.daemon.alive():
+            if self.daemon_alive():
                 return
             self._disconnect()
             if not self.daemon.alive():
@@ -263,12 +272,21 @@ class Hypervisor:
             found = domain.guestInfo(
                 libvirt.VIR_DOMAIN_GUEST_INFO_OS
                 | libvirt.VIR_DOMAIN_GUEST_INFO_TIMEZONE
-                | libvirt.VIR_DOMAIN_GUEST_INFO_HOSTNAME,
+                | libvirt.VIR_DOMAIN_GUEST_INFO_HOSTNAME
+                | libvirt.VIR_DOMAIN_GUEST_INFO_USERS
+                | libvirt.VIR_DOMAIN_GUEST_INFO_FILESYSTEM,
                 0,
             )
             source = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
             interfaces = domain.interfaceAddresses(source, 0) or {}
-        return guest_info(found, interfaces)
+            about = libvirt_qemu.qemuAgentCommand(
+                domain, '{"execute":"guest-info"}', AGENT_TIMEOUT_S, 0
+            )
+        return msgspec.structs.replace(
+            guest_info(found, interfaces),
+            agent_version=agent_version(about),
+            agent_commands=agent_commands(about),
+        )
 
     def log_tail(self, name: str) -> str:
         """Return the end of QEMU's log."""
@@ -316,7 +334,7 @@ def guest_info(found: dict[str, Any], interfaces: dict[str, Any]) -> GuestInfo:
         return str(found.get(key, ""))[:256]
 
     listed = []
-    for name, interface in list(interfaces.items())[:64]:
+    for name, interface in list(interfaces.items())[:MOST_LISTED]:
         addresses = [str(entry.get("addr", "")) for entry in interface.get("addrs") or []]
         listed.append(
             GuestInterface(
@@ -337,12 +355,45 @@ def guest_info(found: dict[str, Any], interfaces: dict[str, Any]) -> GuestInfo:
         machine=text("os.machine"),
         timezone=text("timezone.name"),
         interfaces=tuple(listed),
+        users=tuple(
+            GuestUser(
+                name=text(f"user.{number}.name"),
+                domain=text(f"user.{number}.domain"),
+                login_ms=_number(found.get(f"user.{number}.login-time")),
+            )
+            for number in range(min(_number(found.get("user.count")), MOST_LISTED))
+        ),
+        file_systems=tuple(
+            GuestFileSystem(
+                name=text(f"fs.{number}.name"),
+                mount_point=text(f"fs.{number}.mountpoint"),
+                kind=text(f"fs.{number}.fstype"),
+                used_bytes=_number(found.get(f"fs.{number}.used-bytes")),
+                total_bytes=_number(found.get(f"fs.{number}.total-bytes")),
+            )
+            for number in range(min(_number(found.get("fs.count")), MOST_LISTED))
+        ),
     )
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and 0 <= value < 1 << 63 else 0
+
+
+def agent_commands(answer: str) -> tuple[str, ...]:
+    """Return the commands that are switched on in the answer to `guest-info`."""
+    try:
+        listed = json.loads(answer)["return"]["supported_commands"]
+        return tuple(
+            sorted(str(one["name"])[:64] for one in listed[: 4 * MOST_LISTED] if one["enabled"])
+        )
+    except (ValueError, KeyError, TypeError):
+        return ()
 
 
 def agent_version(answer: str) -> str:
     """Return the version in the answer to `guest-info`."""
     try:
-        return str(json.loads(answer)["return"]["version"])
+        return str(json.loads(answer)["return"]["version"])[:64]
     except (ValueError, KeyError, TypeError):
         return ""

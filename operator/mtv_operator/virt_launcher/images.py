@@ -23,6 +23,9 @@ MIB = 1 << 20
 QEMU_IMG = "qemu-img"
 QEMU_IMG_TIMEOUT_S = 60.0
 SMALLER_BY = 0.1  # of the claim: what a file system may keep for itself before we refuse
+# A claim is larger than the disk imported into it by the file system's share, rounded: only a
+# claim that somebody enlarged makes its disk grow.
+GROWS_FROM = 1.02
 RESERVE_BYTES = 131072  # left free in a new volume, as upstream
 # Signatures at the start of files that are not raw. QCOW: qcow2.txt, "Header"; KDMV and COWD:
 # VMware's Virtual Disk Format 5.0; vhdxfile: MS-VHDX 2.2.1; conectix: VHD 1.0, dynamic disks.
@@ -83,8 +86,9 @@ def prepare_disk(path: Path, volume: str, capacity_bytes: int) -> None:
                 field=f"spec.volumes[{volume}]",
                 hint=f"convert it: qemu-img convert -O raw {path.name} new.img",
             )
-        if path.stat().st_size < size:
-            log.info("disk of volume %s grows from %d to %d", volume, path.stat().st_size, size)
+        present = path.stat().st_size
+        if present * GROWS_FROM < size:
+            log.info("disk of volume %s grows from %d to %d", volume, present, size)
             os.truncate(path, size)
     except PermissionError as fault:
         raise errors.TargetRefused(

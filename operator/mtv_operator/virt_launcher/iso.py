@@ -7,6 +7,7 @@ would stay in the launcher's memory for all of it.
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from mtv import errors
 
 MOST_BYTES = 64 << 20
 TIMEOUT_S = 60.0
+# As mkisofs: busybox finds no label on a device that is smaller than where it looks.
+PADDING_BYTES = 150 * 2048
 # This very interpreter, even where the launcher's uid may not walk the folders to its file.
 INTERPRETER = "/proc/self/exe"
 
@@ -77,6 +80,7 @@ def make(contents: Contents) -> None:
         )
     image.write(str(temporary))
     image.close()
+    os.truncate(temporary, temporary.stat().st_size + PADDING_BYTES)
     temporary.replace(path)
 
 

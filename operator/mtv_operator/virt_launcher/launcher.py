@@ -49,8 +49,13 @@ def run(settings: Settings) -> int:
     virt = hypervisor.Hypervisor(daemon, on_change=lambda: machine_events.put(None))
     machine = VirtualMachine(virt, settings.paths, settings.grace_period_s, machine_events)
     signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def note(number: int, _frame: object) -> None:
+        signals.put(number)
+        machine_events.put(None)
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, lambda got, _frame: (signals.put(got), machine_events.put(None)))
+        signal.signal(number, note)
     with Server(machine, settings.paths.sockets) as server:
         try:
             virt.connect()

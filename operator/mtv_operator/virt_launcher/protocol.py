@@ -13,6 +13,7 @@ import msgspec
 
 from mtv import errors
 from mtv.api import kubevirt
+from mtv_operator.virt_launcher import libvirt_errors
 
 MOST_BYTES = 64 << 20  # of one line: secrets and config maps travel inside
 SOCKET = "launcher-sock"
@@ -41,7 +42,7 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     """Base of what is inside requests and replies."""
 
 
-class Failure(_Part):
+class Failure(_Part, frozen=True, kw_only=True):
     """An error on its way through the socket. `kind` is a class of `mtv.errors`."""
 
     kind: str
@@ -52,15 +53,17 @@ class Failure(_Part):
 
     def error(self) -> errors.MigrationError:
         """Return the error again as it was raised; an unknown kind is Retryable."""
-        if self.kind == errors.BadInput.__name__:
-            return errors.BadInput(self.message, field=self.field, hint=self.hint)
-        found = getattr(errors, self.kind, None)
-        if isinstance(found, type) and issubclass(found, errors.MigrationError):
+        for module, name in ((libvirt_errors, self.reason), (errors, self.kind)):
+            found = getattr(module, name, None)
+            if not (isinstance(found, type) and issubclass(found, errors.MigrationError)):
+                continue
+            if issubclass(found, errors.BadInput):
+                return found(self.message, field=self.field, hint=self.hint)
             return found(self.message, hint=self.hint)
         return errors.Retryable(self.message, hint=self.hint)
 
 
-class TapDevice(_Part):
+class TapDevice(_Part, frozen=True, kw_only=True):
     """One NIC: what the handler made for it in the pod's network namespace."""
 
     interface: str
@@ -71,7 +74,7 @@ class TapDevice(_Part):
     vhost: bool = False
 
 
-class GuestNetwork(_Part):
+class GuestNetwork(_Part, frozen=True, kw_only=True):
     """The network that the guest is told by DHCP, on the bridge that the handler made."""
 
     bridge: str
@@ -83,7 +86,7 @@ class GuestNetwork(_Part):
     domain: str = ""
 
 
-class Options(_Part):
+class Options(_Part, frozen=True, kw_only=True):
     """What the handler knows and the launcher cannot: the node, the API, the pod's network.
 
     `files` has the contents of Secrets and ConfigMaps by volume; `capacities` the bytes a volume's
@@ -102,7 +105,7 @@ class Options(_Part):
     capabilities: dict[str, bytes] = {}
 
 
-class DiskTarget(_Part):
+class DiskTarget(_Part, frozen=True, kw_only=True):
     """The device name of one disk, and the bytes of the image where it is the launcher's own."""
 
     name: str
@@ -110,7 +113,7 @@ class DiskTarget(_Part):
     size_bytes: int = 0
 
 
-class GuestInterface(_Part):
+class GuestInterface(_Part, frozen=True, kw_only=True):
     """A NIC as the guest agent reports it."""
 
     name: str
@@ -118,7 +121,25 @@ class GuestInterface(_Part):
     addresses: tuple[str, ...] = ()
 
 
-class GuestInfo(_Part):
+class GuestUser(_Part, frozen=True, kw_only=True):
+    """Somebody who is logged in at the guest. `login_ms` counts from 1970."""
+
+    name: str
+    domain: str = ""
+    login_ms: int = 0
+
+
+class GuestFileSystem(_Part, frozen=True, kw_only=True):
+    """A file system that the guest has mounted."""
+
+    name: str
+    mount_point: str
+    kind: str = ""
+    used_bytes: int = 0
+    total_bytes: int = 0
+
+
+class GuestInfo(_Part, frozen=True, kw_only=True):
     """What the guest agent said last."""
 
     hostname: str = ""
@@ -132,10 +153,13 @@ class GuestInfo(_Part):
     machine: str = ""
     timezone: str = ""
     agent_version: str = ""
+    agent_commands: tuple[str, ...] = ()
     interfaces: tuple[GuestInterface, ...] = ()
+    users: tuple[GuestUser, ...] = ()
+    file_systems: tuple[GuestFileSystem, ...] = ()
 
 
-class Domain(_Part):
+class Domain(_Part, frozen=True, kw_only=True):
     """The state of the domain: all that a handler needs to go on. `sequence` grows by change."""
 
     sequence: int = 0
@@ -154,6 +178,7 @@ class Domain(_Part):
     interfaces: tuple[TapDevice, ...] = ()
     shutdown_requested_at: str = ""
     agent_connected: bool = False
+    frozen: bool = False
     guest: GuestInfo | None = None
 
     @property
@@ -180,68 +205,68 @@ class _Request(
     id: int = 0
 
 
-class Ping(_Request, tag=True):
+class Ping(_Request, frozen=True, kw_only=True, tag=True):
     """Ask whether the launcher is there."""
 
 
-class SyncVirtualMachine(_Request, tag=True):
+class SyncVirtualMachine(_Request, frozen=True, kw_only=True, tag=True):
     """Make the domain what the VMI says: define and start it, once; later ones change nothing."""
 
     vmi: kubevirt.VirtualMachineInstance
     options: Options = Options()
 
 
-class Shutdown(_Request, tag=True):
+class Shutdown(_Request, frozen=True, kw_only=True, tag=True):
     """Ask the guest to shut down, again every few seconds; destroy it after the grace period."""
 
     grace_period_s: int | None = None
 
 
-class Destroy(_Request, tag=True):
+class Destroy(_Request, frozen=True, kw_only=True, tag=True):
     """End QEMU now."""
 
 
-class Pause(_Request, tag=True):
+class Pause(_Request, frozen=True, kw_only=True, tag=True):
     """Stop the vCPUs."""
 
 
-class Unpause(_Request, tag=True):
+class Unpause(_Request, frozen=True, kw_only=True, tag=True):
     """Let the vCPUs go on."""
 
 
-class Reset(_Request, tag=True):
+class Reset(_Request, frozen=True, kw_only=True, tag=True):
     """Press the reset button."""
 
 
-class SoftReboot(_Request, tag=True):
+class SoftReboot(_Request, frozen=True, kw_only=True, tag=True):
     """Ask the guest to reboot."""
 
 
-class Freeze(_Request, tag=True):
+class Freeze(_Request, frozen=True, kw_only=True, tag=True):
     """Freeze the guest's file systems, through the agent."""
 
 
-class Unfreeze(_Request, tag=True):
+class Unfreeze(_Request, frozen=True, kw_only=True, tag=True):
     """Thaw the guest's file systems, through the agent."""
 
 
-class GetDomain(_Request, tag=True):
+class GetDomain(_Request, frozen=True, kw_only=True, tag=True):
     """Ask for the state."""
 
 
-class GetGuestInfo(_Request, tag=True):
+class GetGuestInfo(_Request, frozen=True, kw_only=True, tag=True):
     """Ask the guest agent now; the reply is the state with a fresh `guest`."""
 
 
-class Watch(_Request, tag=True):
+class Watch(_Request, frozen=True, kw_only=True, tag=True):
     """Ask for the state now and at every change."""
 
 
-class Release(_Request, tag=True):
+class Release(_Request, frozen=True, kw_only=True, tag=True):
     """Say that the final state is known; the launcher may end. Refused while the domain runs."""
 
 
-class GetCapabilities(_Request, tag=True):
+class GetCapabilities(_Request, frozen=True, kw_only=True, tag=True):
     """Ask for libvirt's probed capabilities of QEMU, to spare the next launcher the two seconds."""
 
 

@@ -143,9 +143,9 @@ class Server:
             case protocol.SoftReboot():
                 machine.hypervisor.reboot()
             case protocol.Freeze():
-                machine.hypervisor.freeze()
+                machine.freeze()
             case protocol.Unfreeze():
-                machine.hypervisor.thaw()
+                machine.thaw()
             case protocol.GetGuestInfo():
                 machine.ask_agent()
             case protocol.GetCapabilities():

@@ -219,7 +219,7 @@ class VirtualMachine:
             message = self._last_words(state)
             self._update(
                 lambda domain: msgspec.structs.replace(
-                    self._with_state(domain, state, message), agent_connected=False
+                    self._with_state(domain, state, message), agent_connected=False, frozen=False
                 )
             )
             if self._dhcp is not None:
@@ -331,6 +331,16 @@ class VirtualMachine:
         except errors.MigrationError as fault:
             log.info("the guest was not reached: %s", fault)
 
+    def freeze(self) -> None:
+        """Freeze the guest's file systems."""
+        self.hypervisor.freeze()
+        self._update(lambda domain: msgspec.structs.replace(domain, frozen=True))
+
+    def thaw(self) -> None:
+        """Thaw the guest's file systems."""
+        self.hypervisor.thaw()
+        self._update(lambda domain: msgspec.structs.replace(domain, frozen=False))
+
     def destroy(self) -> None:
         """End QEMU now."""
         self.hypervisor.destroy()
@@ -371,6 +381,6 @@ def _own_size(image: Image | None) -> int:
 
 
 def _now() -> str:
-    """Return the time as Kubernetes writes it."""
+    """Return the time as Kubernetes writes its MicroTime."""
     now = datetime.datetime.now(datetime.UTC)
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -27,6 +27,7 @@ class Paths:
     ephemeral: Path = Path("/var/run/kubevirt-ephemeral-disks")
     libvirt: Path = Path("/var/run/libvirt")
     devices: Path = Path("/dev")
+    service_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 def prepare(
@@ -124,12 +125,12 @@ class _Preparation:
         return images.describe(path)
 
     def _no_cloud(self, source: kubevirt.CloudInitNoCloudSource) -> Image:
-        secrets = self.options.files.get(self.volume.name, {})
+        secrets = self._passed("secret") or {}
         files = cloud_init.no_cloud(self.vmi, self.volume.name, source, secrets)
         return self._seed("noCloud.iso", cloud_init.NO_CLOUD_LABEL, files)
 
     def _config_drive(self, source: kubevirt.CloudInitConfigDriveSource) -> Image:
-        secrets = self.options.files.get(self.volume.name, {})
+        secrets = self._passed("secret") or {}
         files = cloud_init.config_drive(self.vmi, self.volume.name, source, secrets)
         return self._seed("configdrive.iso", cloud_init.CONFIG_DRIVE_LABEL, files)
 
@@ -139,29 +140,58 @@ class _Preparation:
         return self._iso(self.paths.ephemeral / folder / name, label, files)
 
     def _files(self) -> Image:
-        """Return an image of the files that the handler passed: ConfigMap, Secret, sysprep."""
+        """Return an image of files: ConfigMap, Secret, downward API, service account, sysprep."""
         volume, label = self.volume, cloud_init.FILES_LABEL
         if volume.config_map is not None:
+            files = self._passed("config-map")
             label = volume.config_map.volume_label or label
         elif volume.secret is not None:
+            files = self._passed("secret")
             label = volume.secret.volume_label or label
         elif volume.downward_api is not None:
+            files = self._passed("downwardapi")
             label = volume.downward_api.volume_label or label
+        elif volume.service_account is not None:
+            files = read_folder(self.paths.service_account)
         elif volume.sysprep is not None:
+            files = self._passed("sysprep")
             label = cloud_init.SYSPREP_LABEL
         else:
             raise errors.BadInput(
                 "a volume of this kind is not supported yet",
                 field=self.field,
                 hint="use persistentVolumeClaim, dataVolume, containerDisk, emptyDisk, "
-                "cloudInitNoCloud, cloudInitConfigDrive, configMap, secret or sysprep",
+                "cloudInitNoCloud, cloudInitConfigDrive, configMap, secret, downwardAPI, "
+                "serviceAccount or sysprep",
             )
-        files = self.options.files.get(volume.name)
         if files is None:
-            raise errors.TargetUnavailable(f"the files of volume {volume.name} were not passed")
+            raise errors.TargetUnavailable(
+                f"the files of volume {volume.name} are neither passed nor mounted"
+            )
         return self._iso(self.paths.private / f"files/{volume.name}.iso", label, files)
+
+    def _passed(self, folder: str) -> dict[str, bytes] | None:
+        """Return the files that came with the order; else those that the pod has mounted."""
+        passed = self.options.files.get(self.volume.name)
+        if passed is not None:
+            return passed
+        return read_folder(self.paths.private / folder / self.volume.name)
 
     def _iso(self, path: Path, label: str, files: dict[str, bytes]) -> Image:
         if not path.exists():
             iso.write(path, label, files)
         return images.describe(path, read_only=True)
+
+
+def read_folder(folder: Path) -> dict[str, bytes] | None:
+    """Return the files of a projected volume, or None where nothing is mounted.
+
+    Entries that begin with `..` are the kubelet's own, for replacing all files at once.
+    """
+    if not folder.is_dir():
+        return None
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith("..") and path.is_file()
+    }

@@ -125,7 +125,13 @@ def _disk(
         alias(disk.name, field),
     )
     if unit is not None:
-        address = {"type": "drive", "controller": 0, "bus": 0, "target": 0, "unit": unit}
+        address: dict[str, str | int | None] = {
+            "type": "drive",
+            "controller": 0,
+            "bus": 0,
+            "target": 0,
+            "unit": unit,
+        }
         node.append(element("address", address))
     return node
 
