@@ -1,0 +1,1 @@
+"""The embedded home's volumes: folders and sparse files of this machine as persistent volumes."""
