@@ -22,7 +22,7 @@ _ACCESS_MODE = {
 _VOLUME_MODE = {"default": "Filesystem", "enum": ["Block", "Filesystem"]}
 _FILE_MODE = {"default": 0o644}
 _TAINT_EFFECT = {"enum": ["NoExecute", "NoSchedule", "PreferNoSchedule"]}
-_WEBHOOK = {
+_WEBHOOK: Mapping[str, Mapping[str, Any]] = {
     "failurePolicy": {"default": "Fail", "enum": ["Fail", "Ignore"]},
     "matchPolicy": {"default": "Equivalent", "enum": ["Equivalent", "Exact"]},
     "namespaceSelector": {"default": {}},

@@ -1,7 +1,7 @@
 """JSONPath as Kubernetes uses it in printer columns and scale paths. Pure.
 
-`.spec.replicas`, `.status.conditions[?(@.type=="Ready")].status`, `['a.b']`, `[0]`, `[-1]`, `[0:2]`,
-`[*]`, `..name`, unions. No text templates: one path, with or without braces.
+`.spec.replicas`, `.status.conditions[?(@.type=="Ready")].status`, `['a.b']`, `[0]`, `[-1]`,
+`[0:2]`, `[*]`, `..name`, unions. No text templates: one path, with or without braces.
 """
 
 from __future__ import annotations

@@ -7,21 +7,15 @@ driven by `ResourceInfo`, and knows no kind by name where it can be helped.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from mtv import errors
 from mtv.api import meta
+from mtv_operator.embedded.apiserver import builtin_types, definition_checks
 
-ALL_VERBS = (
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-)
+ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,20 +32,28 @@ class ResourceInfo:
     categories: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ALL_VERBS
-    schema: dict[str, Any] | None = None  # structural OpenAPI v3
+    schema: dict[str, Any] | None = None  # structural OpenAPI v3; parts may be shared: read only
     columns: tuple[meta.Column, ...] = ()
     scale: meta.Scale | None = None
     list_kind: str = ""
     storage: bool = True  # objects are stored in this version
-    deprecation_warning: str = ""
+    builtin_type: str = ""  # `core.v1.Pod`; "" for a CustomResourceDefinition's
+    deprecation_warning: str = ""  # sent with every answer of a deprecated version
 
     @property
     def api_version(self) -> str:
         """Return `group/version`, or the version alone for the core."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    @property
+    def gvk(self) -> dict[str, str]:
+        """Return group, version and kind, as OpenAPI documents name them."""
+        return {"group": self.group, "version": self.version, "kind": self.kind}
 
-_CREATE_ONLY = ("create",)
+    @property
+    def root(self) -> str:
+        """Return the path that all objects of this group and version are below."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
 
 def _builtin(
@@ -64,25 +66,29 @@ def _builtin(
     sub: str = "",
     categories: str = "",
     verbs: tuple[str, ...] = ALL_VERBS,
-    singular: str = "",
 ) -> ResourceInfo:
+    type_name = f"{group.split('.')[0] or 'core'}.v1.{kind}"
     return ResourceInfo(
         group=group,
         version="v1",
         kind=kind,
         plural=plural,
-        singular=singular or kind.lower(),
+        singular=kind.lower(),
         namespaced=not cluster,
         short_names=tuple(short.split()),
         categories=tuple(categories.split()),
         subresources=tuple(sub.split()),
         verbs=verbs,
+        schema=builtin_types.inlined(type_name, lenient=kind == "Event"),
         list_kind=f"{kind}List",
+        builtin_type=type_name,
     )
 
 
 _RBAC = "rbac.authorization.k8s.io"
 _ADMISSION = "admissionregistration.k8s.io"
+_EXTENSIONS = "api-extensions"
+_ASKED = ("create",)
 
 BUILTIN: tuple[ResourceInfo, ...] = (
     _builtin("", "Namespace", "namespaces", "ns", cluster=True, sub="status finalize"),
@@ -93,7 +99,7 @@ BUILTIN: tuple[ResourceInfo, ...] = (
     _builtin("", "Secret", "secrets"),
     _builtin("", "ConfigMap", "configmaps", "cm"),
     _builtin("", "Service", "services", "svc", sub="status", categories="all"),
-    _builtin("", "Endpoints", "endpoints", "ep", singular="endpoints"),
+    _builtin("", "Endpoints", "endpoints", "ep"),
     _builtin("", "ServiceAccount", "serviceaccounts", "sa", sub="token"),
     _builtin("", "Event", "events", "ev"),
     _builtin("events.k8s.io", "Event", "events", "ev"),
@@ -114,7 +120,7 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         "crd crds",
         cluster=True,
         sub="status",
-        categories="api-extensions",
+        categories=_EXTENSIONS,
     ),
     _builtin(
         "apiregistration.k8s.io",
@@ -122,82 +128,105 @@ BUILTIN: tuple[ResourceInfo, ...] = (
         "apiservices",
         cluster=True,
         sub="status",
-        categories="api-extensions",
+        categories=_EXTENSIONS,
     ),
     _builtin(
         _ADMISSION,
         "MutatingWebhookConfiguration",
         "mutatingwebhookconfigurations",
         cluster=True,
-        categories="api-extensions",
+        categories=_EXTENSIONS,
     ),
     _builtin(
         _ADMISSION,
         "ValidatingWebhookConfiguration",
         "validatingwebhookconfigurations",
         cluster=True,
-        categories="api-extensions",
+        categories=_EXTENSIONS,
     ),
-    _builtin(
-        "authentication.k8s.io", "TokenReview", "tokenreviews", cluster=True, verbs=_CREATE_ONLY
-    ),
+    _builtin("authentication.k8s.io", "TokenReview", "tokenreviews", cluster=True, verbs=_ASKED),
     _builtin(
         "authorization.k8s.io",
         "SubjectAccessReview",
         "subjectaccessreviews",
         cluster=True,
-        verbs=_CREATE_ONLY,
+        verbs=_ASKED,
     ),
     _builtin(
         "authorization.k8s.io",
         "SelfSubjectAccessReview",
         "selfsubjectaccessreviews",
         cluster=True,
-        verbs=_CREATE_ONLY,
+        verbs=_ASKED,
     ),
 )
 
 
 def from_crd(crd: dict[str, Any]) -> tuple[ResourceInfo, ...]:
-    """Return the resources that a CustomResourceDefinition serves, one per served version."""
-    spec = crd["spec"]
+    """Return the resources that a CustomResourceDefinition serves, one per served version.
+
+    Raises BadInput with everything that is wrong with the definition; `definition_checks.problems`
+    gives the same as a list.
+    """
+    problems = definition_checks.problems(crd)
+    if len(problems) == 1:
+        raise errors.BadInput(problems[0].message, field=problems[0].path)
+    if problems:
+        raise errors.BadInput("; ".join(f"{one.path}: {one.message}" for one in problems))
+    versions = crd["spec"]["versions"]
+    return tuple(_version(crd["spec"], one) for one in versions if one.get("served"))
+
+
+def _version(spec: dict[str, Any], version: dict[str, Any]) -> ResourceInfo:
     names = spec["names"]
-    found = []
-    for version in spec["versions"]:
-        if not version.get("served"):
-            continue
-        subresources = version.get("subresources") or {}
-        scale = subresources.get("scale")
-        found.append(
-            ResourceInfo(
-                group=spec["group"],
-                version=version["name"],
-                kind=names["kind"],
-                plural=names["plural"],
-                singular=names.get("singular") or names["kind"].lower(),
-                namespaced=spec.get("scope") != "Cluster",
-                short_names=tuple(names.get("shortNames") or ()),
-                categories=tuple(names.get("categories") or ()),
-                subresources=tuple(one for one in ("status", "scale") if one in subresources),
-                schema=(version.get("schema") or {}).get("openAPIV3Schema"),
-                columns=tuple(
-                    meta.Column(
-                        name=column["name"],
-                        path=column["jsonPath"],
-                        type=column["type"],
-                        priority=column.get("priority", 0),
-                        description=column.get("description", ""),
-                    )
-                    for column in version.get("additionalPrinterColumns") or ()
-                ),
-                scale=scale
-                and meta.Scale(
-                    spec=scale["specReplicasPath"],
-                    status=scale["statusReplicasPath"],
-                    selector=scale.get("labelSelectorPath", ""),
-                ),
-                list_kind=names.get("listKind") or f"{names['kind']}List",
-                storage=bool(version.get("storage")),
-            )
+    subresources = version.get("subresources") or {}
+    schema = version["schema"]["openAPIV3Schema"]
+    if spec.get("preserveUnknownFields"):
+        schema = schema | {"x-kubernetes-preserve-unknown-fields": True}
+    return ResourceInfo(
+        group=spec["group"],
+        version=version["name"],
+        kind=names["kind"],
+        plural=names["plural"],
+        singular=names.get("singular") or names["kind"].lower(),
+        namespaced=spec["scope"] == "Namespaced",
+        short_names=tuple(names.get("shortNames") or ()),
+        categories=tuple(names.get("categories") or ()),
+        subresources=tuple(one for one in ("status", "scale") if subresources.get(one) is not None),
+        schema=schema,
+        columns=_columns(version.get("additionalPrinterColumns")),
+        scale=_scale(subresources.get("scale")),
+        list_kind=names.get("listKind") or f"{names['kind']}List",
+        storage=bool(version.get("storage")),
+        deprecation_warning=_deprecation(spec, version),
+    )
+
+
+def _columns(columns: Iterable[dict[str, Any]] | None) -> tuple[meta.Column, ...]:
+    return tuple(
+        meta.Column(
+            name=column["name"],
+            path=column["jsonPath"],
+            type=column["type"],
+            priority=column.get("priority", 0),
+            description=column.get("description", ""),
         )
-    return tuple(found)
+        for column in columns or ()
+    )
+
+
+def _scale(scale: dict[str, Any] | None) -> meta.Scale | None:
+    if scale is None:
+        return None
+    return meta.Scale(
+        spec=scale["specReplicasPath"],
+        status=scale["statusReplicasPath"],
+        selector=scale.get("labelSelectorPath", ""),
+    )
+
+
+def _deprecation(spec: dict[str, Any], version: dict[str, Any]) -> str:
+    if not version.get("deprecated"):
+        return ""
+    said = version.get("deprecationWarning")
+    return said or f"{spec['group']}/{version['name']} {spec['names']['kind']} is deprecated"
