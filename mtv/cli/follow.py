@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mtv.api.forklift import Plan
+from mtv.api.forklift import Plan, Task
 from mtv.api.mtv import DiskTransfer
 
 POLL_S = 0.5
@@ -45,20 +45,18 @@ def lines(plan: Plan, transfers: Sequence[DiskTransfer]) -> list[Line]:
     by_disk = {(t.spec.vm.id, t.spec.disk.base_file): t for t in transfers}
     rows: list[Line] = []
     for vm in plan.status.migration.vms if plan.status and plan.status.migration else ():
+        name, vm_id = vm.name or vm.id or "", vm.id or ""
         for step in vm.pipeline:
             if not step.tasks:
                 state = "Failed" if step.error else (step.phase or "Pending")
-                rows.append(Line(vm=vm.name, label=step.name, done=0, total=0, state=state))
-            rows += [
-                _disk_line(vm.name, task, by_disk.get((vm.id, task.name))) for task in step.tasks
-            ]
+                rows.append(Line(vm=name, label=step.name, done=0, total=0, state=state))
+            rows += [_disk_line(name, task, by_disk.get((vm_id, task.name))) for task in step.tasks]
     return rows
 
 
-def _disk_line(vm: str, task: object, transfer: DiskTransfer | None) -> Line:
+def _disk_line(vm: str, task: Task, transfer: DiskTransfer | None) -> Line:
     """Return the row of one disk; the transfer knows bytes and rate, the task only MiB."""
-    name = str(getattr(task, "name", ""))
-    state = "Failed" if getattr(task, "error", None) else (getattr(task, "phase", "") or "Pending")
+    name, state = task.name, "Failed" if task.error else (task.phase or "Pending")
     if transfer is not None and transfer.status is not None and transfer.status.total_bytes:
         status = transfer.status
         return Line(
@@ -70,12 +68,11 @@ def _disk_line(vm: str, task: object, transfer: DiskTransfer | None) -> Line:
             rate=int(status.rate_per_second or 0),
             note=status.transport or "",
         )
-    progress = getattr(task, "progress", None)
     return Line(
         vm=vm,
         label=name,
-        done=(progress.completed if progress else 0) << 20,
-        total=(progress.total if progress else 0) << 20,
+        done=task.progress.completed << 20,
+        total=task.progress.total << 20,
         state=state,
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,12 +14,12 @@ from mtv.cli import follow, options
 from mtv.cli.options import Format
 
 if TYPE_CHECKING:
+    from mtv.api.forklift import Migration, Plan, PlanVM
+    from mtv.api.mtv import DiskTransfer
     from mtv_operator.objects import Client
 
-    from mtv.api.forklift import Migration, Plan
-    from mtv.api.mtv import DiskTransfer
-
 app = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     help="Check, start, follow and cancel plans.",
     epilog="Examples: `mtv plan check web -n mtv` · `mtv plan start web --watch` · "
@@ -27,7 +29,7 @@ app = typer.Typer(
 Name = Annotated[str, typer.Argument(help="Name of the Plan.", show_default=False)]
 
 
-@app.command("list")
+@app.command("list", epilog="Example: `mtv plan list -A`")
 def list_plans(
     namespace: options.Namespace = "mtv",
     all_namespaces: options.AllNamespaces = False,
@@ -66,7 +68,7 @@ def _row(plan: Plan) -> tuple[str, ...]:
     )
 
 
-@app.command()
+@app.command(epilog="Examples: `mtv plan check web -n mtv` · `mtv plan check web -o yaml`")
 def check(
     name: Name,
     namespace: options.Namespace = "mtv",
@@ -82,7 +84,7 @@ def check(
         raise typer.Exit(errors.NeedsOperator.exit_code)
 
 
-@app.command()
+@app.command(epilog="Examples: `mtv plan start web --watch`")
 def start(
     name: Name,
     namespace: options.Namespace = "mtv",
@@ -97,7 +99,7 @@ def start(
         watch_to_the_end(client, name, namespace, since=migration.metadata.uid or "")
 
 
-@app.command("watch")
+@app.command("watch", epilog="Example: `mtv plan watch web -n mtv --timeout 3600`")
 def watch_plan(
     name: Name,
     namespace: options.Namespace = "mtv",
@@ -112,7 +114,7 @@ def watch_plan(
     watch_to_the_end(client, name, namespace, since=since or "", timeout_s=timeout_s)
 
 
-@app.command()
+@app.command(epilog="Examples: `mtv plan cancel web` · `mtv plan cancel web --vm db1 --vm db2`")
 def cancel(
     name: Name,
     vm: Annotated[list[str], typer.Option("--vm", help="Only these VMs: names or ids.")] = [],  # noqa: B006 - Typer's way
@@ -136,7 +138,7 @@ def cancel(
     print(f"canceling {', '.join(str(ref['name']) for ref in chosen)}")
 
 
-@app.command()
+@app.command(epilog="Examples: `mtv plan archive web`")
 def archive(
     name: Name, namespace: options.Namespace = "mtv", kubeconfig: options.Kubeconfig = ""
 ) -> None:
@@ -147,6 +149,93 @@ def archive(
     read_plan(client, name, namespace)
     client.patch(Plan, name, namespace, {"spec": {"archived": True}})
     print(f"plan.forklift.konveyor.io/{name} archived")
+
+
+@app.command(
+    epilog="Examples: `mtv plan create web --from vc --vm web1 --vm web2 --network-map nets "
+    "--storage-map disks --target-namespace prod` · then `mtv plan check web`, `mtv plan start web`"
+)
+def create(
+    name: Name,
+    source: Annotated[str, typer.Option("--from", help="The Provider the VMs are at.")],
+    vm: Annotated[list[str], typer.Option("--vm", help="Names, paths or ids of VMs.")],
+    network_map: Annotated[str, typer.Option(help="Name of the NetworkMap.")],
+    storage_map: Annotated[str, typer.Option(help="Name of the StorageMap.")],
+    target_namespace: Annotated[str, typer.Option(help="Where the new VMs will be.")],
+    virtio: Annotated[
+        bool,
+        typer.Option("--virtio", help="The guests have virtio drivers: give them virtio devices."),
+    ] = False,
+    namespace: options.Namespace = "mtv",
+    kubeconfig: options.Kubeconfig = "",
+) -> None:
+    """Make a plan of maps that are there; `mtv import` makes maps and plan in one go."""
+    from mtv.api import forklift, meta
+    from mtv.cli import sources
+    from mtv.cli.provider import ensure_host
+
+    client = options.connect(kubeconfig)
+    sources.find(client, source, namespace)
+    for kind, wanted in ((forklift.NetworkMap, network_map), (forklift.StorageMap, storage_map)):
+        if client.find(kind, wanted, namespace) is None:
+            there = ", ".join(one.metadata.name for one in client.list(kind, namespace))
+            raise errors.NotFound(
+                f"there is no {kind.__name__} {wanted} in namespace {namespace}",
+                hint=f"there are: {there}" if there else "make one with `kubectl apply`",
+            )
+    ensure_host(client, namespace)
+    at = partial(meta.ObjectReference, namespace=namespace)
+    client.create(
+        forklift.Plan(
+            metadata=meta.ObjectMeta(name=name, namespace=namespace),
+            spec=forklift.PlanSpec(
+                target_namespace=target_namespace,
+                provider=forklift.ProviderPair(source=at(name=source), destination=at(name="host")),
+                map=forklift.PlanMap(network=at(name=network_map), storage=at(name=storage_map)),
+                vms=tuple(_entry(one) for one in vm),
+                skip_guest_conversion=virtio,
+                use_compatibility_mode=not virtio,
+            ),
+        )
+    )
+    print(f"plan.forklift.konveyor.io/{name} created")
+
+
+def _entry(name: str) -> PlanVM:
+    from mtv.api.forklift import PlanVM
+
+    is_id = re.fullmatch(r"vm-\d+", name)  # as vCenter writes morefs
+    return PlanVM(id=name) if is_id else PlanVM(name=name)
+
+
+@app.command(epilog="Examples: `mtv plan delete web` · `mtv plan delete web --yes`")
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    namespace: options.Namespace = "mtv",
+    kubeconfig: options.Kubeconfig = "",
+) -> None:
+    """Delete a plan, and copies of disks that led to no VM. Migrated VMs stay."""
+    from mtv.api import core, forklift
+    from mtv.planning import labels
+
+    client = options.connect(kubeconfig)
+    plan = read_plan(client, name, namespace)
+    made = client.list(
+        core.PersistentVolumeClaim,
+        plan.spec.target_namespace,
+        labels=f"{labels.PLAN}={plan.metadata.uid}",
+    )
+    unused = [claim.metadata.name for claim in made if not claim.metadata.owner_references]
+    if unused and not yes:
+        print(f"copies that no VM has go too: {', '.join(unused)}", file=sys.stderr)
+        if not sys.stdin.isatty():
+            raise errors.NeedsOperator(
+                f"plan {name} has copied disks that no VM has", hint="use --yes to delete them too"
+            )
+        typer.confirm("Delete them?", abort=True, err=True)
+    client.delete(forklift.Plan, name, namespace)
+    print(f"plan.forklift.konveyor.io/{name} deleted")
 
 
 def read_plan(client: Client, name: str, namespace: str) -> Plan:

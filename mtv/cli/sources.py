@@ -1,0 +1,73 @@
+"""Providers as the command line uses them: found by name, opened directly with their secret.
+
+The inventory is read from the source itself, so that these commands also work while no controller
+runs, and show what is there now.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from mtv import errors
+
+if TYPE_CHECKING:
+    from mtv.api.forklift import Provider
+    from mtv.inventory.model import Inventory
+    from mtv.providers.vsphere.session import Session
+    from mtv_operator.objects import Client
+
+
+def find(client: Client, name: str, namespace: str) -> Provider:
+    """Return a Provider. Raises NotFound with a hint that names those that are there."""
+    from mtv.api.forklift import Provider
+
+    provider = client.find(Provider, name, namespace)
+    if provider is None:
+        others = [f"{p.metadata.name} (-n {p.metadata.namespace})" for p in client.list(Provider)]
+        raise errors.NotFound(
+            f"there is no provider {name} in namespace {namespace}",
+            hint=f"there are: {', '.join(others)}"
+            if others
+            else "add one: mtv provider add NAME --type vsphere --url https://… --user …",
+        )
+    return provider
+
+
+def session(client: Client, provider: Provider) -> Session:
+    """Return a session for a Provider, not yet open. Raises BadInput, NotFound."""
+    from mtv.api.core import Secret
+    from mtv_operator.migration import access
+
+    name = f"{provider.metadata.namespace}/{provider.metadata.name}"
+    if provider.spec.type != "vsphere":
+        raise errors.BadInput(
+            f"provider {name} is of type {provider.spec.type!r}, which has no inventory to read",
+            hint="providers of type vsphere have one: mtv provider list",
+        )
+    reference = provider.spec.secret
+    namespace = reference.namespace or provider.metadata.namespace
+    secret = client.find(Secret, reference.name, namespace) if reference.name else None
+    if secret is None:
+        raise errors.NotFound(
+            f"the secret of provider {name} is missing: {namespace}/{reference.name or '(unset)'}",
+            hint=f"mtv provider delete {provider.metadata.name}, and add it again",
+        )
+    return access.of_provider(provider, secret).open()
+
+
+def inventory(client: Client, provider: Provider) -> Inventory:
+    """Read the whole inventory of a Provider."""
+    with session(client, provider) as opened:
+        return opened.pull()
+
+
+def similar(name: str, known: Iterable[str], limit: int = 5) -> list[str]:
+    """Return the names that somebody who wrote `name` may have meant, best first."""
+    names = sorted(set(known))
+    lower = {one.lower(): one for one in reversed(names)}
+    wanted = name.lower().rpartition("/")[2]
+    close = [lower[one] for one in difflib.get_close_matches(wanted, lower, n=limit, cutoff=0.5)]
+    within = [one for one in names if wanted and wanted in one.lower()]
+    return list(dict.fromkeys([*close, *within]))[:limit]
