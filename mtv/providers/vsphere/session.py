@@ -20,14 +20,16 @@ from pyVmomi import SoapAdapter, VmomiSupport, vim
 
 from mtv import errors
 from mtv.inventory.model import Inventory, Moref
+from mtv.providers.vsphere import decoding, faults, pull, watching
 from mtv.providers.vsphere import endpoint as endpoints
-from mtv.providers.vsphere import faults, pull, watching
 from mtv.providers.vsphere.endpoint import Endpoint, Trust
 
 if TYPE_CHECKING:
     import ssl
 
 _LOG = logging.getLogger(__name__)
+
+decoding.install()
 
 CONNECT_TIMEOUT_S = 10.0
 CALL_TIMEOUT_S = 120.0  # a page of a big inventory; longer than any wait that we ask for

@@ -90,6 +90,7 @@ def _follow(
         version, _, drained = _updates(collector, version, wait_s=0)
     base = pull.read_base(session)
     vms, notes = pull.read_vms(session, base.names)
+    pull.give_memory_back()
     on_change(pull.assembled(session, base, vms, notes))
     while not stop.is_set():
         version, updates, drained = _updates(collector, version, wait_s=WAIT_S)
