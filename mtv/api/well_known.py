@@ -1,4 +1,4 @@
-"""Labels, annotations, finalizers and resources by which KubeVirt's parts know each other's objects.
+"""Labels, annotations, finalizers, resources: how KubeVirt's parts know each other's objects.
 
 Spelled as upstream, so that what selects on them there selects on them here. Those of `mtv.dev` are
 ours alone.

@@ -1,0 +1,57 @@
+"""The VirtualMachineInstance that a VirtualMachine starts as. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from mtv.api import kubevirt, meta, well_known
+from mtv_operator.virt_launcher.domain import firmware
+
+NOT_COPIED = ("kubectl.kubernetes.io/last-applied-configuration",)
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+
+
+def template_digest(vm: kubevirt.VirtualMachine) -> str:
+    """Return what tells two templates apart: of the spec alone, labels may change at any time."""
+    return hashlib.sha256(_encoder.encode(vm.spec.template.spec)).hexdigest()[:16]
+
+
+def of(vm: kubevirt.VirtualMachine, *, paused: bool = False) -> kubevirt.VirtualMachineInstance:
+    """Return the instance to create. The VM must have a template spec."""
+    template = vm.spec.template
+    assert template.spec is not None
+    spec = template.spec
+    if paused:
+        spec = msgspec.structs.replace(spec, start_strategy="Paused")
+    annotations = {
+        key: value for key, value in template.metadata.annotations.items() if key not in NOT_COPIED
+    }
+    annotations[well_known.VM_GENERATION] = str(vm.metadata.generation)
+    annotations[well_known.TEMPLATE_DIGEST] = template_digest(vm)
+    instance = kubevirt.VirtualMachineInstance(
+        metadata=meta.ObjectMeta(
+            name=vm.metadata.name,
+            namespace=vm.metadata.namespace,
+            labels=dict(template.metadata.labels),
+            annotations=annotations,
+            owner_references=(meta.owner_of(vm),),
+            finalizers=(well_known.VM_FINALIZER,),
+        ),
+        spec=spec,
+    )
+    return _with_uuid(instance)
+
+
+def _with_uuid(instance: kubevirt.VirtualMachineInstance) -> kubevirt.VirtualMachineInstance:
+    """Give a VM that has no UUID the one made of its name: the same at every start."""
+    domain = instance.spec.domain
+    given = domain.firmware or kubevirt.Firmware()
+    if given.uuid:
+        return instance
+    known = msgspec.structs.replace(given, uuid=firmware.system_uuid(instance))
+    domain = msgspec.structs.replace(domain, firmware=known)
+    spec = msgspec.structs.replace(instance.spec, domain=domain)
+    return msgspec.structs.replace(instance, spec=spec)
