@@ -20,15 +20,16 @@ from mtv_operator.embedded.provisioner.controller import Claims, Shared, Volumes
 from mtv_operator.embedded.provisioner.storage import Store
 from mtv_operator.embedded.scheduler.controller import Scheduler, is_pending
 from mtv_operator.embedded.scheduler.node_health import NodeHealth
+from mtv_operator.embedded.up import readiness
 from mtv_operator.embedded.up import settings as up_settings
-from mtv_operator.objects import Caches, Client, Key, leading
+from mtv_operator.embedded.up.settings import Settings
+from mtv_operator.objects import Caches, Client, Key
 from mtv_operator.reconciling import Loop
 
 log = logging.getLogger(__name__)
 
 WORKERS = 2
 SYNC_S = 30.0
-NAMESPACE = "kube-system"
 
 
 def run() -> None:
@@ -52,16 +53,15 @@ def run() -> None:
         if settings is None:
             raise errors.NotFound(f"{arguments.data_dir} holds no mtv", hint="run `mtv up`")
         client = Client.connect(arguments.kubeconfig or None)
-        identity = f"{settings.node_names()[0]}_{os.getpid()}"
-        with leading(client, "mtv-scheduler", NAMESPACE, identity, stop):
-            serve(client, Store(settings.volumes), stop)
+        serve(client, settings, stop)
     except errors.MigrationError as fault:
         log.error("%s%s", fault, f" ({fault.hint})" if fault.hint else "")
         sys.exit(fault.exit_code)
 
 
-def serve(client: Client, store: Store, stop: threading.Event) -> None:
-    """Schedule and provision until `stop`."""
+def serve(client: Client, settings: Settings, stop: threading.Event) -> None:
+    """Schedule and provision until `stop`. The supervisor sees to it that we are alone."""
+    store = Store(settings.volumes)
     with Caches(client) as caches:
         scheduler = Scheduler(client, caches)
         shared = Shared(client, caches, store)
@@ -77,6 +77,7 @@ def serve(client: Client, store: Store, stop: threading.Event) -> None:
                 log.warning("%s", fault)
         store.folder.mkdir(parents=True, exist_ok=True)
         store.finish()
+        readiness.leave_mark(settings.run, "scheduler", os.getpid())
         log.info("places pods, and makes volumes in %s", store.folder)
         loop.run()
 

@@ -33,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     listen: str = "127.0.0.1:6443"
     pod_cidr: str = "10.244.0.0/16"
     bridge: str = "mtv0"
+    without: tuple[str, ...] = ()  # components that somebody starts by hand
 
     @property
     def folder(self) -> Path:
