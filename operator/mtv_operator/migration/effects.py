@@ -15,7 +15,6 @@ from mtv.api import core, forklift, kubevirt, meta
 from mtv.api.mtv import DiskTransfer
 from mtv.inventory.model import Moref
 from mtv.planning import labels
-from mtv.providers.vsphere import power
 from mtv.providers.vsphere.faults import WrongPowerState
 from mtv_operator.migration import actions, plan
 from mtv_operator.migration.inventory_cache import Inventories
@@ -129,6 +128,8 @@ def _switch(
     inventories: Inventories,
     action: actions.ShutDownGuest | actions.PowerOff | actions.PowerOn,
 ) -> None:
+    from mtv.providers.vsphere import power
+
     session, vm_id = inventories.session(action.provider), Moref(action.vm_id)
     # WrongPowerState: it is on, or off, already.
     with contextlib.suppress(WrongPowerState):

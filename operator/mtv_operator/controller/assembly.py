@@ -1,0 +1,48 @@
+"""Which controllers the process runs, and which changes they hear of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mtv_operator.migration import controllers as migration
+from mtv_operator.migration.inventory_cache import Inventories
+from mtv_operator.migration.world import World
+from mtv_operator.objects import Caches, Client, Key
+from mtv_operator.reconciling import Controller
+
+Enqueue = Callable[[str, Key], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The command line."""
+
+    kubeconfig: str = ""
+    transfer_host_network: bool = False
+    workers: int = 4
+    vms_at_once: int = migration.VMS_AT_ONCE
+    leader_election: bool = False
+    namespace: str = "mtv"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """Controllers, and how they hear of changes."""
+
+    controllers: tuple[Controller, ...]
+    wire: Callable[[Enqueue], None]
+    inventory_changed: Callable[[Enqueue, str], None]
+
+
+def assemble(
+    client: Client, caches: Caches, inventories: Inventories, options: Options
+) -> Assembled:
+    """Build all controllers; the caches know afterwards what is to be watched."""
+    seen = World(client, caches, inventories)
+    own = migration.build(seen, migration.Settings(vms_at_once=options.vms_at_once))
+
+    def wire(enqueue: Enqueue) -> None:
+        seen.wire(enqueue)
+
+    return Assembled(controllers=tuple(own), wire=wire, inventory_changed=seen.inventory_changed)
