@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import msgspec
 import urllib3
+import yaml
 from kubernetes.client import Configuration
 from kubernetes.client.rest import RESTClientObject
 from kubernetes.config import ConfigException, load_incluster_config
@@ -208,7 +209,7 @@ def connect(kubeconfig: str | None) -> Connection:
         if "No configuration found" in str(fault) or not _exists(path):
             raise _no_kubeconfig(path) from fault
         raise errors.BadInput(str(fault), field=path or "~/.kube/config") from fault
-    except (ValueError, TypeError, AttributeError, KeyError) as fault:
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError) as fault:
         raise errors.BadInput(
             f"not a kubeconfig: {fault}", field=path, hint="`mtv up` prints which one to use"
         ) from fault
