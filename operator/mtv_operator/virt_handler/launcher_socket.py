@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -11,10 +12,20 @@ import msgspec
 
 from mtv import errors
 from mtv_operator.virt_launcher import protocol
-from mtv_operator.virt_launcher.protocol import Reply, Request
+from mtv_operator.virt_launcher.protocol import Domain, Reply, Request
 
 CALL_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 120.0  # QEMU's start on a node that is short of everything
+
+
+class NotListening(errors.TargetUnavailable):
+    """There is no socket: the launcher has not come so far, or its folder is gone."""
+
+
+class Gone(errors.TargetUnavailable):
+    """There is a socket and nobody behind it: the launcher has ended."""
+
+
 _encode = msgspec.json.Encoder().encode
 _replies = msgspec.json.Decoder(Reply)
 
@@ -40,8 +51,18 @@ def connect(path: Path, timeout_s: float = CALL_TIMEOUT_S) -> socket.socket:
             os.close(folder)
     except OSError as fault:
         connection.close()
-        raise errors.TargetUnavailable(f"the launcher does not answer: {fault.strerror}") from fault
+        kinds = {errno.ENOENT: NotListening, errno.ECONNREFUSED: Gone}
+        kind = kinds.get(fault.errno or 0, errors.TargetUnavailable)
+        raise kind(f"the launcher does not answer: {fault.strerror or fault}") from fault
     return connection
+
+
+def last_state(path: Path) -> Domain | None:
+    """Return what a launcher wrote last beside its socket; None when it never did."""
+    try:
+        return msgspec.json.decode(path.with_name(protocol.STATE_FILE).read_bytes(), type=Domain)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def peer_pid(connection: socket.socket) -> int:

@@ -61,6 +61,19 @@ def apply(namespace: Path, network: GuestNetwork, uid: int = guest_network.QEMU_
         raise errors.Retryable(f"the pod's network: {fault}") from fault
 
 
+def read(namespace: Path) -> PodAddress:
+    """Return the address and MTU of a pod. Raises Retryable."""
+    try:
+        return namespaces.inside(namespace, _read)
+    except (NetlinkError, OSError) as fault:
+        raise errors.Retryable(f"the pod's network: {fault}") from fault
+
+
+def _read() -> PodAddress:
+    with IPRoute() as route:
+        return _pod_address(route)
+
+
 def _apply(network: GuestNetwork, uid: int) -> PodAddress:
     with IPRoute() as route:
         pod = _pod_address(route)

@@ -182,11 +182,11 @@ class Hypervisor:
         with self._translated():
             self._connected().getDomainCapabilities(emulator, "x86_64", machine, domain_type, 0)
 
-    def start(self, xml: str) -> None:
+    def start(self, xml: str, *, paused: bool = False) -> None:
         """Define the domain and start it. Raises the explained error when that fails."""
         with self._translated():
             domain = self._connected().defineXML(xml)
-            domain.create()
+            domain.createWithFlags(libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
             domain.agentSetResponseTimeout(AGENT_TIMEOUT_S, 0)
 
     def state(self) -> State | None:

@@ -161,7 +161,7 @@ class VirtualMachine:
             )
         )
         log.debug("domain XML:\n%s", xml)
-        self.hypervisor.start(xml)
+        self.hypervisor.start(xml, paused=vmi.spec.start_strategy == "Paused")
 
     def _serve_dhcp(self, vmi: kubevirt.VirtualMachineInstance, options: Options) -> None:
         network = options.network

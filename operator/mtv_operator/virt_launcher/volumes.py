@@ -27,7 +27,6 @@ class Paths:
     ephemeral: Path = Path("/var/run/kubevirt-ephemeral-disks")
     libvirt: Path = Path("/var/run/libvirt")
     devices: Path = Path("/dev")
-    service_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 def prepare(
@@ -125,12 +124,12 @@ class _Preparation:
         return images.describe(path)
 
     def _no_cloud(self, source: kubevirt.CloudInitNoCloudSource) -> Image:
-        secrets = self._passed("secret") or {}
+        secrets = self._seed_secrets()
         files = cloud_init.no_cloud(self.vmi, self.volume.name, source, secrets)
         return self._seed("noCloud.iso", cloud_init.NO_CLOUD_LABEL, files)
 
     def _config_drive(self, source: kubevirt.CloudInitConfigDriveSource) -> Image:
-        secrets = self._passed("secret") or {}
+        secrets = self._seed_secrets()
         files = cloud_init.config_drive(self.vmi, self.volume.name, source, secrets)
         return self._seed("configdrive.iso", cloud_init.CONFIG_DRIVE_LABEL, files)
 
@@ -152,7 +151,7 @@ class _Preparation:
             files = self._passed("downwardapi")
             label = volume.downward_api.volume_label or label
         elif volume.service_account is not None:
-            files = read_folder(self.paths.service_account)
+            files = self._passed("service-account")
         elif volume.sysprep is not None:
             files = self._passed("sysprep")
             label = cloud_init.SYSPREP_LABEL
@@ -176,6 +175,15 @@ class _Preparation:
         if passed is not None:
             return passed
         return read_folder(self.paths.private / folder / self.volume.name)
+
+    def _seed_secrets(self) -> dict[str, bytes]:
+        """Return what the seed's Secrets hold: passed, or mounted as `<volume>-udata`, `-ndata`."""
+        passed = self.options.files.get(self.volume.name)
+        if passed is not None:
+            return passed
+        folder = self.paths.private / "secret"
+        found = [read_folder(folder / f"{self.volume.name}-{kind}") for kind in ("udata", "ndata")]
+        return {name: content for files in found for name, content in (files or {}).items()}
 
     def _iso(self, path: Path, label: str, files: dict[str, bytes]) -> Image:
         if not path.exists():

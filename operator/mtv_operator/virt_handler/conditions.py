@@ -1,0 +1,139 @@
+"""The conditions of a running VMI: Paused, AgentConnected, LiveMigratable and the rest. Pure.
+
+Reasons and messages are upstream's where upstream has the condition; SoftwareEmulation is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from mtv import errors
+from mtv.api import kubevirt
+from mtv_operator.virt_launcher.protocol import Domain, Status
+
+Condition = kubevirt.VirtualMachineInstanceCondition
+Conditions = tuple[Condition, ...]
+
+SYNCHRONIZED = "Synchronized"
+PAUSED = "Paused"
+AGENT_CONNECTED = "AgentConnected"
+LIVE_MIGRATABLE = "LiveMigratable"
+STORAGE_LIVE_MIGRATABLE = "StorageLiveMigratable"
+SOFTWARE_EMULATION = "SoftwareEmulation"
+
+# Why libvirt says that it is paused, in upstream's reasons and messages.
+_PAUSED = {
+    "User": ("PausedByUser", "VMI was paused by user"),
+    "StartingUp": ("PausedByUser", "VMI was paused by user"),
+    "IOError": ("PausedIOError", "VMI was paused, low-level IO error detected"),
+}
+SHARED = "ReadWriteMany"
+
+
+def timestamp(now: datetime) -> str:
+    """Return a time as Kubernetes writes it, in whole seconds."""
+    return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def put(conditions: Conditions, new: Condition, now: datetime) -> Conditions:
+    """Return `conditions` with `new` in its place; its time changes only when its status does."""
+    old = next((one for one in conditions if one.type == new.type), None)
+    time = old.last_transition_time if old is not None and old.status == new.status else None
+    new = msgspec.structs.replace(new, last_transition_time=time or timestamp(now))
+    if old is None:
+        return (*conditions, new)
+    return tuple(new if one.type == new.type else one for one in conditions)
+
+
+def without(conditions: Iterable[Condition], *kinds: str) -> Conditions:
+    """Return the conditions that are not of these types."""
+    return tuple(one for one in conditions if one.type not in kinds)
+
+
+def failed(conditions: Conditions, fault: errors.MigrationError, now: datetime) -> Conditions:
+    """Return `conditions` saying that the order could not be carried out, and why.
+
+    The reason is the class of the error, the message the words of libvirt or QEMU and the hint.
+    """
+    message = f"{fault}. {fault.hint}" if fault.hint else str(fault)
+    reason = type(fault).__name__
+    return put(
+        conditions,
+        Condition(type=SYNCHRONIZED, status="False", reason=reason, message=message),
+        now,
+    )
+
+
+def of_domain(
+    vmi: kubevirt.VirtualMachineInstance, domain: Domain, emulated_because: str, now: datetime
+) -> Conditions:
+    """Return the VMI's conditions as the domain is now; those of others are left as they are."""
+    found = without(vmi.status.conditions if vmi.status else (), SYNCHRONIZED)
+    for kind, new in (
+        (PAUSED, _paused(domain)),
+        (AGENT_CONNECTED, _agent(domain)),
+        (SOFTWARE_EMULATION, _emulation(domain, emulated_because)),
+        (LIVE_MIGRATABLE, live_migratable(vmi)),
+    ):
+        found = put(found, new, now) if new is not None else without(found, kind)
+    return found
+
+
+def _paused(domain: Domain) -> Condition | None:
+    if domain.status is not Status.PAUSED:
+        return None
+    other = (f"Paused{domain.reason}", f"VMI was paused: {domain.reason or 'no reason given'}")
+    reason, message = _PAUSED.get(domain.reason, other)
+    return Condition(type=PAUSED, status="True", reason=reason, message=message)
+
+
+def _agent(domain: Domain) -> Condition | None:
+    if not domain.agent_connected:
+        return None
+    return Condition(type=AGENT_CONNECTED, status="True")
+
+
+def _emulation(domain: Domain, because: str) -> Condition | None:
+    if domain.accelerator != "qemu":
+        return None
+    said = "; ".join(part for part in (because, *domain.compromises) if part)
+    return Condition(type=SOFTWARE_EMULATION, status="True", reason="Emulated", message=said)
+
+
+def live_migratable(vmi: kubevirt.VirtualMachineInstance) -> Condition:
+    """Return whether the VM could move to another node while it runs.
+
+    Volumes are judged as upstream; where those allow it, the answer is still no: it is not built.
+    """
+    status = {one.name: one for one in vmi.status.volume_status} if vmi.status else {}
+    for volume in vmi.spec.volumes:
+        name = claim_of(volume)
+        if name is None:
+            continue
+        found = status.get(volume.name)
+        modes = (
+            found.persistent_volume_claim_info.access_modes
+            if found is not None and found.persistent_volume_claim_info is not None
+            else ()
+        )
+        if SHARED not in modes:
+            return _not_migratable(
+                "DisksNotLiveMigratable",
+                f"cannot migrate VMI: PVC {name} is not shared, live migration requires that "
+                "all PVCs must be shared (using ReadWriteMany access mode)",
+            )
+    return _not_migratable("NotSupportedYet", "live migration is not supported yet")
+
+
+def claim_of(volume: kubevirt.Volume) -> str | None:
+    """Return the name of the claim whose disk the guest writes to, or None."""
+    if volume.persistent_volume_claim is not None:
+        return volume.persistent_volume_claim.claim_name
+    return volume.data_volume.name if volume.data_volume is not None else None
+
+
+def _not_migratable(reason: str, message: str) -> Condition:
+    return Condition(type=LIVE_MIGRATABLE, status="False", reason=reason, message=message)

@@ -1,0 +1,140 @@
+"""From a VMI to a running domain: devices, network and the order to its launcher."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from mtv.api import kubevirt, quantities
+from mtv_operator.virt_handler import (
+    conditions,
+    devices,
+    emulation,
+    guest_network,
+    launcher_socket,
+    namespaces,
+    pod_network,
+)
+from mtv_operator.virt_handler.emulation import Ability
+from mtv_operator.virt_launcher import protocol
+from mtv_operator.virt_launcher.domain import cpu
+from mtv_operator.virt_launcher.domain.context import Accelerator
+from mtv_operator.virt_launcher.protocol import Options
+
+log = logging.getLogger(__name__)
+
+KVM_DEVICE = "dev/kvm"
+VHOST_DEVICE = "dev/vhost-net"
+DEFAULT_OVERHEAD = 0.06  # of a file system; CDI's DefaultGlobalOverhead
+_capabilities_lock = threading.Lock()
+
+
+def give(
+    vmi: kubevirt.VirtualMachineInstance, socket: Path, ability: Ability, capabilities: Path
+) -> None:
+    """Have the launcher that listens on `socket` start the VMI; return when the domain runs.
+
+    May be repeated. Raises what made it impossible: BadInput naming a field, libvirt's error.
+    """
+    with launcher_socket.connect(socket) as connection:
+        pid = launcher_socket.peer_pid(connection)
+    uid = Path(f"/proc/{pid}").stat().st_uid
+    given = devices.give(pid, uid)
+    accelerator = emulation.choose(ability, pod_has_kvm=KVM_DEVICE in given)
+    network = guest_network.plan(vmi, vcpus=cpu.vcpus(vmi.spec.domain))
+    options = Options(
+        accelerator=accelerator.value,
+        cpu_features_off=emulation.cpu_features_off(ability, accelerator),
+        capacities=capacities(vmi),
+        capabilities=_read(capabilities),
+    )
+    if network is not None:
+        address = pod_network.apply(namespaces.network_namespace(pid), network, uid)
+        vhost = accelerator is Accelerator.KVM and VHOST_DEVICE in given
+        options = with_network(options, network, address.mtu, vhost=vhost)
+    order = protocol.SyncVirtualMachine(vmi=vmi, options=options)
+    launcher_socket.call(socket, order, launcher_socket.START_TIMEOUT_S)
+    _keep_capabilities(socket, capabilities)
+
+
+def with_network(
+    options: Options, network: guest_network.GuestNetwork, mtu: int, *, vhost: bool
+) -> Options:
+    """Return the options with the tap that was made and what DHCP tells the guest. Pure."""
+    tap = protocol.TapDevice(
+        interface=network.interface,
+        device=guest_network.TAP,
+        mac=network.mac,
+        mtu=mtu,
+        queues=network.queues,
+        vhost=vhost,
+    )
+    guest = protocol.GuestNetwork(
+        bridge=guest_network.BRIDGE,
+        mac=network.mac,
+        address=network.address,
+        router=network.gateway,
+        prefix=network.prefix,
+        mtu=mtu,
+    )
+    return msgspec.structs.replace(options, taps=(tap,), network=guest)
+
+
+def capacities(vmi: kubevirt.VirtualMachineInstance) -> dict[str, int]:
+    """Return the bytes that the disk of each Filesystem claim may have. Pure.
+
+    The claim's size less what the file system needs for itself; what was asked for counts where
+    the volume is larger.
+    """
+    status = vmi.status or kubevirt.VirtualMachineInstanceStatus()
+    claims = {volume.name for volume in vmi.spec.volumes if conditions.claim_of(volume)}
+    found = {}
+    for volume in status.volume_status:
+        about = volume.persistent_volume_claim_info
+        if about is None or about.volume_mode == "Block" or volume.name not in claims:
+            continue
+        sizes = [
+            quantities.whole(one["storage"])
+            for one in (about.requests, about.capacity)
+            if "storage" in one
+        ]
+        if sizes:
+            found[volume.name] = int(min(sizes) * (1 - _overhead(about.filesystem_overhead)))
+    return found
+
+
+def _overhead(text: str | None) -> float:
+    try:
+        share = float(text) if text else DEFAULT_OVERHEAD
+    except ValueError:
+        return DEFAULT_OVERHEAD
+    return share if 0 <= share < 1 else DEFAULT_OVERHEAD
+
+
+def _read(capabilities: Path) -> dict[str, bytes]:
+    """Return what libvirt found out about QEMU for an earlier VM: it saves the next two seconds."""
+    try:
+        return {path.name: path.read_bytes() for path in capabilities.glob("*.xml")}
+    except OSError:
+        return {}
+
+
+def _keep_capabilities(socket: Path, capabilities: Path) -> None:
+    """Keep what the launcher's libvirt found out, for the next one; once per node."""
+    with _capabilities_lock:
+        if any(capabilities.glob("*.xml")):
+            return
+        reply = launcher_socket.call(socket, protocol.GetCapabilities())
+        found: Mapping[str, bytes] = reply.capabilities or {}
+        try:
+            capabilities.mkdir(parents=True, exist_ok=True)
+            for name, content in found.items():
+                temporary = capabilities / f".{Path(name).name}"
+                temporary.write_bytes(content)
+                temporary.replace(capabilities / Path(name).name)
+        except OSError as fault:
+            log.warning("capabilities cannot be kept in %s: %s", capabilities, fault)
