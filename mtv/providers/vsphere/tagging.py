@@ -79,7 +79,7 @@ class _Rest:
     def tags_of_vms(self) -> dict[Moref, tuple[Tag, ...]]:
         """Return the tags of every VM that has some: each tag's objects, then names as needed."""
         found: dict[Moref, list[str]] = {}
-        for ids in _batches(self._call("GET", self._path("tag")), _BATCH):
+        for ids in _batches(self._call("GET", self._path("tag")) or (), _BATCH):
             for item in self._attached(ids):
                 for object_id in item["object_ids"]:
                     if object_id["type"] == "VirtualMachine":
@@ -103,7 +103,7 @@ class _Rest:
         action = "list-attached-objects-on-tags"
         query = f"?action={action}" if self._base == "/api" else f"?~action={action}"
         answer = self._call("POST", self._path("tag-association") + query, {"tag_ids": tag_ids})
-        return list(answer)
+        return list(answer or ())
 
     def _path(self, collection: str, id_: str = "") -> str:
         start = "/api/cis/tagging" if self._base == "/api" else "/rest/com/vmware/cis/tagging"
