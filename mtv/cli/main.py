@@ -104,6 +104,7 @@ def run() -> None:
         level=os.environ.get("MTV_LOG", "WARNING").upper(),
         format="%(levelname)s %(name)s: %(message)s",
     )
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries are said by our errors
     try:
         app(prog_name="mtv")
     except errors.MigrationError as error:
@@ -123,3 +124,7 @@ def show(error: errors.MigrationError) -> None:
     print(f"error: {error}", file=sys.stderr)
     if error.hint:
         print(f"\nhint: {error.hint}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run()

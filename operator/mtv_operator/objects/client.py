@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from types import TracebackType
@@ -77,6 +77,10 @@ class Client:
     def close(self) -> None:
         """Let go of the connections."""
         self._to.close()
+
+    def warn_with(self, warned: Callable[[str], None]) -> None:
+        """Have each warning of the server handed to a function, as admission gives them."""
+        self._to.warned = warned
 
     @property
     def server(self) -> str:

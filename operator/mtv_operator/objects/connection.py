@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -59,6 +59,7 @@ class Connection:
         self._configuration = configuration
         self._pool = RESTClientObject(configuration).pool_manager
         self.server = str(configuration.host).rstrip("/")
+        self.warned: Callable[[str], None] = _ignore  # told each warning that the server sends
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -83,6 +84,8 @@ class Connection:
             content = bytes(response.data)
         except urllib3.exceptions.HTTPError as fault:
             raise self._unreachable(fault) from fault
+        for text in warnings_of(response.headers.getlist("Warning")):
+            self.warned(text)
         if response.status >= 400:
             raise error_of(response.status, content, f"{method} {path}")
         return content
@@ -232,6 +235,21 @@ def _no_kubeconfig(path: str) -> errors.NotFound:
         f"there is no kubeconfig at {path or '~/.kube/config'}",
         hint="start mtv with `mtv up` and set KUBECONFIG as it says, or give --kubeconfig",
     )
+
+
+def _ignore(text: str) -> None:
+    """Let a warning go."""
+
+
+def warnings_of(headers: Iterable[str]) -> list[str]:
+    """Return the texts of Warning headers, `299 - "text"`; quotes and backslashes are escaped."""
+    found = []
+    for header in headers:
+        _, opened, rest = header.partition('"')
+        text, closed, _ = rest.rpartition('"')
+        if opened and closed:
+            found.append(text.replace('\\"', '"').replace("\\\\", "\\"))
+    return found
 
 
 def error_of(code: int, content: bytes, request: str) -> errors.MigrationError:
