@@ -152,6 +152,11 @@ def translated(server: Server, name: str) -> Iterator[None]:
         raise SourceRefused(
             f"the certificate of {server} is not trusted: {fault.verify_message}", file=name
         ) from fault
+    except socket.gaierror as fault:
+        raise SourceBroken(
+            f"the host name {server.host!r} cannot be resolved", file=name,
+            hint="the DNS of the machine that copies must know it",
+        ) from fault  # fmt: skip
     except TimeoutError as fault:
         raise SourceBroken(f"{server} does not answer in time", file=name) from fault
     except OSError as fault:

@@ -3,7 +3,7 @@
 The server ends idle sessions (vCenter after 30 minutes) and all of them when it restarts. A call
 that was refused for that was not carried out, so it is repeated after a new login, whatever it
 does. A call whose connection broke may have been carried out: only reads are repeated then, and
-who calls anything else (`vm_power`, `export`) looks at the state before it tries again.
+who calls anything else (`power`, `nfc`) looks at the state before it tries again.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def of_properties(id_: Moref, properties: Properties, names: Names) -> VM:
         resource_pool=moref(get("resourcePool")),
         datastores=morefs(get("datastore")),
         networks=morefs(get("network")),
-        disks=tuple(_disks(devices, extra)),
+        disks=tuple(disks_of(devices, extra)),
         nics=tuple(_nics(devices, names)),
         devices=tuple(_other_devices(devices)),
         guest_networks=tuple(_guest_networks(guest_net, get("guest.ipStack") or ())),
@@ -220,7 +220,8 @@ def of_properties(id_: Moref, properties: Properties, names: Names) -> VM:
     )
 
 
-def _disks(devices: Any, extra: Mapping[str, str]) -> Iterator[Disk]:
+def disks_of(devices: Any, extra: Mapping[str, str]) -> Iterator[Disk]:
+    """Give the disks among a VM's devices, in the order of the devices."""
     controllers = {device.key: device for device in devices if hasattr(device, "busNumber")}
     for device in devices:
         if device._wsdlName == "VirtualDisk":

@@ -1,0 +1,183 @@
+"""A VM's disk as a source of bytes: which transport can read it, and opening it.
+
+    with disks.opened(session, vm_id, key) as disk:
+        pipeline.copy(disk.source, sink)
+
+`https` reads ranges of a base disk of a VM that is off, and goes on where it broke. `nfc` exports
+the disk as one stream, snapshots included, and begins again when it breaks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pyVmomi import vim
+
+from converters.errors import SourceBroken
+from converters.sources.contract import Source
+from converters.sources.http_range import Patience
+from converters.sources.vmdk_stream import VmdkStream
+from mtv import errors
+from mtv.inventory.model import Disk, Moref, PowerState
+from mtv.providers.vsphere import folder, nfc, virtual_machine
+
+if TYPE_CHECKING:
+    from mtv.providers.vsphere.session import Session
+
+_LOG = logging.getLogger(__name__)
+
+CONNECTIONS = 4  # of one disk by https
+
+
+class Transport(StrEnum):
+    """How bytes of a disk come here."""
+
+    HTTPS = "https"
+    NFC = "nfc"
+
+
+class DiskLocked(errors.SourceRefused):
+    """A running VM, or something else, holds the disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What decides how a disk can be read."""
+
+    vm_name: str
+    power_state: PowerState
+    disk: Disk
+    disks: tuple[Disk, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to open. `percent` is what an export reports to vSphere as its progress."""
+
+    transport: str = ""  # "": choose
+    connections: int = CONNECTIONS
+    patience: Patience = field(default_factory=Patience)
+    percent: Callable[[], int] = field(default=lambda: 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenDisk:
+    """A disk that can be read. `revision` tells this state of its content from another."""
+
+    source: Source
+    transport: Transport
+    facts: Facts
+    revision: str = ""
+    why: str = ""  # this transport and not the other
+
+
+def facts(session: Session, vm_id: Moref, key: int) -> Facts:
+    """Return what is known of a disk now. Raises Gone, or NotFound when the VM lost the disk."""
+    paths = ("name", "runtime.powerState", "config.hardware.device", "config.extraConfig")
+    read = session.read(vm_id, vim.VirtualMachine, paths)
+    extra = {item.key: str(item.value) for item in read.get("config.extraConfig") or ()}
+    disks = tuple(virtual_machine.disks_of(read.get("config.hardware.device") or (), extra))
+    name = virtual_machine.unescaped(read.get("name", vm_id))
+    disk = next((one for one in disks if one.key == key), None)
+    if disk is None:
+        raise errors.NotFound(
+            f"VM {name} ({vm_id}) has no disk with the key {key}",
+            hint="it was removed since the VM was read: start the migration again",
+        )
+    return Facts(
+        vm_name=name,
+        power_state=PowerState(read["runtime.powerState"]),
+        disk=disk,
+        disks=disks,
+    )
+
+
+def against_https(known: Facts) -> str:
+    """Return why the disk cannot be read by https, or "" if nothing speaks against it. Pure."""
+    disk = known.disk
+    if disk.parent_files:
+        return "the VM has snapshots"
+    if disk.rdm:
+        return "it is a raw device mapping"
+    if not disk.backing.startswith("Flat"):
+        return f"its backing is {disk.backing}"
+    return ""
+
+
+def check_readable(known: Facts) -> None:
+    """Raise DiskLocked or SourceRefused where no transport can read the disk. Pure."""
+    disk = known.disk
+    if known.power_state is not PowerState.OFF:
+        raise DiskLocked(
+            f"VM {known.vm_name} is {known.power_state}, and holds {disk.file}",
+            hint="power the VM off until its disks are copied",
+        )
+    if disk.encrypted:
+        raise errors.SourceRefused(
+            f"{disk.file} is encrypted", hint="decrypt the VM in vSphere before it is migrated"
+        )
+    if disk.rdm_physical:
+        raise errors.SourceRefused(
+            f"{disk.file} is a raw device mapping in physical mode",
+            hint="give the LUN to the target's storage, or convert the disk to a VMDK",
+        )
+
+
+@contextlib.contextmanager
+def opened(
+    session: Session, vm_id: Moref, key: int, options: Options | None = None
+) -> Iterator[OpenDisk]:
+    """Give a disk of a VM, opened with the transport that fits.
+
+    Raises DiskLocked, Gone, NotFound, SourceRefused, SourceUnavailable; errors of converters where
+    the bytes are the trouble.
+    """
+    options = options or Options()
+    known = facts(session, vm_id, key)
+    check_readable(known)
+    why = against_https(known)
+    if options.transport == Transport.NFC:
+        why = "it was asked for"
+    elif not why:
+        try:
+            source, revision = folder.open_disk(
+                session, known.disk, connections=options.connections, patience=options.patience
+            )
+        except folder.NotReadable as fault:
+            why = str(fault)
+        else:
+            with contextlib.closing(source):
+                yield OpenDisk(
+                    source=source, transport=Transport.HTTPS, facts=known, revision=revision
+                )
+            return
+    if options.transport == Transport.HTTPS:
+        raise errors.SourceRefused(
+            f"{known.disk.file} cannot be read by https: {why}",
+            hint="leave the transport open, or set it to nfc",
+        )
+    _LOG.info("%s is read by nfc: %s", known.disk.file, why)
+    with _exported(session, vm_id, known, options.percent, why) as disk:
+        yield disk
+
+
+@contextlib.contextmanager
+def _exported(
+    session: Session, vm_id: Moref, known: Facts, percent: Callable[[], int], why: str
+) -> Iterator[OpenDisk]:
+    with nfc.Lease(session, vm_id, percent) as lease:
+        stream = lease.open(known.disk, known.disks)
+        with contextlib.closing(stream):
+            source = VmdkStream(stream)
+            yield OpenDisk(source=source, transport=Transport.NFC, facts=known, why=why)
+            told = lease.size_bytes(known.disk, known.disks)
+            if told is not None and told != stream.received_bytes:
+                raise SourceBroken(
+                    f"{stream.received_bytes} bytes came, but {session.server} says it sent {told}",
+                    file=known.disk.file,
+                )
