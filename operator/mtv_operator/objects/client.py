@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import msgspec
 
@@ -15,6 +15,9 @@ from mtv import errors
 from mtv.api import core, meta
 from mtv_operator.objects import connection, event
 from mtv_operator.objects.connection import Connection, Stream
+
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
 
 log = logging.getLogger(__name__)
 
@@ -245,6 +248,10 @@ class Client:
             accept=accept,
         )
         return msgspec.json.decode(content) if content.strip() else None
+
+    def websocket(self, path: str, subprotocol: str) -> ClientConnection:
+        """Open a websocket to any path. Raises what the server's refusal means."""
+        return self._to.websocket(path, subprotocol)
 
     def watch(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -17,6 +17,9 @@ from kubernetes.config import ConfigException, load_incluster_config
 from kubernetes.config.kube_config import load_kube_config
 
 from mtv import errors
+
+if TYPE_CHECKING:
+    from websockets.sync.client import ClientConnection
 
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 30.0
@@ -141,6 +144,12 @@ class Connection:
             )
         except urllib3.exceptions.HTTPError as fault:
             raise self._unreachable(fault) from fault
+
+    def websocket(self, path: str, subprotocol: str) -> ClientConnection:
+        """Open a websocket, see `websocket.open_websocket`."""
+        from mtv_operator.objects.websocket import open_websocket
+
+        return open_websocket(self._configuration, self._credentials(), path, subprotocol)
 
     def _credentials(self) -> dict[str, str]:
         """Return the headers that say who we are; tokens are renewed by the library."""
