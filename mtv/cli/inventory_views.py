@@ -157,7 +157,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("ID", lambda one, _: one.id),
         Column("NAME", lambda one, _: one.name),
         Column("HOSTS", lambda one, _: str(len(one.hosts))),
-        Column("DRS", lambda one, _: one.drs_behavior if one.drs_enabled else "off"),
+        Column("DRS", lambda one, _: (one.drs_behavior or "on") if one.drs_enabled else "off"),
         Column("HA", lambda one, _: _yes(one.ha_enabled)),
         Column("DPM", lambda one, _: _yes(one.dpm_enabled), wide=True),
         Column("PATH", lambda one, _: one.path, wide=True),

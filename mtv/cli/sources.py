@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mtv_operator.objects import Client
 
 
+CLOSE = 0.5  # difflib's ratio from which a name is worth offering
+
+
 def find(client: Client, name: str, namespace: str) -> Provider:
     """Return a Provider. Raises NotFound with a hint that names those that are there."""
     from mtv.api.forklift import Provider
@@ -65,9 +68,11 @@ def inventory(client: Client, provider: Provider) -> Inventory:
 
 def similar(name: str, known: Iterable[str], limit: int = 5) -> list[str]:
     """Return the names that somebody who wrote `name` may have meant, best first."""
-    names = sorted(set(known))
-    lower = {one.lower(): one for one in reversed(names)}
     wanted = name.lower().rpartition("/")[2]
-    close = [lower[one] for one in difflib.get_close_matches(wanted, lower, n=limit, cutoff=0.5)]
-    within = [one for one in names if wanted and wanted in one.lower()]
-    return list(dict.fromkeys([*close, *within]))[:limit]
+
+    def likeness(one: str) -> float:
+        ratio = difflib.SequenceMatcher(None, wanted, one.lower()).ratio()
+        return max(ratio, CLOSE) if wanted and wanted in one.lower() else ratio
+
+    close = [one for one in sorted(set(known)) if likeness(one) >= CLOSE]
+    return sorted(close, key=likeness, reverse=True)[:limit]

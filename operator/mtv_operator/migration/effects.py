@@ -15,7 +15,7 @@ from mtv.api import core, forklift, kubevirt, meta
 from mtv.api.mtv import DiskTransfer
 from mtv.inventory.model import Moref
 from mtv.planning import labels
-from mtv.providers.vsphere.faults import WrongPowerState
+from mtv.providers.vsphere import power
 from mtv_operator.migration import actions, plan
 from mtv_operator.migration.inventory_cache import Inventories
 from mtv_operator.objects import Client
@@ -128,21 +128,17 @@ def _switch(
     inventories: Inventories,
     action: actions.ShutDownGuest | actions.PowerOff | actions.PowerOn,
 ) -> None:
-    from mtv.providers.vsphere import power
-
     session, vm_id = inventories.session(action.provider), Moref(action.vm_id)
-    # WrongPowerState: it is on, or off, already.
-    with contextlib.suppress(WrongPowerState):
-        match action:
-            case actions.ShutDownGuest():
-                power.shut_down_guest(session, vm_id)
-            case actions.PowerOff():
-                power.power_off(session, vm_id)
-            case actions.PowerOn():
-                _refuse_two(client, action)
-                power.power_on(session, vm_id)
-            case _:
-                assert_never(action)
+    match action:
+        case actions.ShutDownGuest():
+            power.shut_down_guest(session, vm_id)
+        case actions.PowerOff():
+            power.power_off(session, vm_id)
+        case actions.PowerOn():
+            _refuse_two(client, action)
+            power.power_on(session, vm_id)
+        case _:
+            assert_never(action)
 
 
 def _refuse_two(client: Client, action: actions.PowerOn) -> None:
