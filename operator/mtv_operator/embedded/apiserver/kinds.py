@@ -18,7 +18,7 @@ from mtv_operator.embedded.apiserver import builtin_types, definition_checks
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, kw_only=True, eq=False)
 class ResourceInfo:
     """One version of one resource. Compared and hashed by identity, so that it can key caches."""
 

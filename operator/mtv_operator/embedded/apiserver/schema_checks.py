@@ -119,7 +119,11 @@ def _compiled(schema: Document) -> Check:
         return _untyped(rules) if rules else _anything
     inside = _inside(schema)
     if inside is not None:
+        if kind == "object" and not rules:
+            return inside
         rules = [inside, *rules]
+    if kind in ("string", "boolean") and not rules and not schema.get("nullable"):
+        return _CHECKS[_PYTHON_TYPES[kind][0]]
     if kind == "integer":
         return _integer(schema, rules)
     return _typed(kind, _PYTHON_TYPES[kind], schema, rules)
@@ -152,14 +156,21 @@ def _typed(kind: str, types: tuple[type, ...], schema: Document, rules: list[Che
     return check
 
 
+# Checks of nothing but a type, and the type for which they can be skipped.
+_CHECKS: dict[type, Check] = {
+    str: _typed("string", (str,), {}, []),
+    bool: _typed("boolean", (bool,), {}, []),
+}
+_PLAIN: dict[Check, type] = {check: kind for kind, check in _CHECKS.items()}
+
+
 def _integer(schema: Document, rules: list[Check]) -> Check:
     nullable = bool(schema.get("nullable"))
     form = schema.get("format", "")
     least, most = _INTEGER_RANGES.get(form, (-math.inf, math.inf))
 
     def check(value: Any, path: Path, found: list[FieldError]) -> None:  # noqa: ANN401 - any JSON
-        whole = type(value) is int or (type(value) is float and value.is_integer())
-        if not whole:
+        if type(value) is not int and not (type(value) is float and value.is_integer()):
             if not (value is None and nullable):
                 found.append(_wrong_type(path, value, "integer"))
             return
@@ -174,8 +185,12 @@ def _integer(schema: Document, rules: list[Check]) -> Check:
     return check
 
 
-class _Properties(dict[str, Check | None]):
-    """The checks of an object's fields, each made when it is first met; None: nothing to check."""
+class _Properties(dict[str, Check | type | None]):
+    """The checks of an object's fields, each made when it is first met.
+
+    None: nothing to check. A type: values of exactly that type are right; `checked` tells of the
+    others.
+    """
 
     __slots__ = ("other", "schemas")
 
@@ -184,17 +199,17 @@ class _Properties(dict[str, Check | None]):
         self.schemas = schemas
         self.other = other
 
-    def __missing__(self, name: str) -> Check | None:
+    def __missing__(self, name: str) -> Check | type | None:
         schema = self.schemas.get(name)
         if schema is None:
             return self.other  # not remembered: clients may invent any number of names
         made = _compiled(schema)
-        kept = self[name] = None if made is _anything else made
+        kept = self[name] = None if made is _anything else _PLAIN.get(made, made)
         return kept
 
 
 def _inside(schema: Document) -> Check | None:
-    """Return the check of an object's fields or a list's items."""
+    """Return the check of an object's fields or a list's items, but not of its type."""
     if schema.get("properties") or schema.get("required") or "additionalProperties" in schema:
         return _fields(schema)
     items = schema.get("items")
@@ -214,25 +229,41 @@ def _fields(schema: Document) -> Check:
     rest = schema.get("additionalProperties")
     other = _compiled(rest) if isinstance(rest, dict) else None
     children = _Properties(schema.get("properties") or {}, None if other is _anything else other)
-    needed = tuple(schema.get("required") or ())
+    needed = frozenset(schema.get("required") or ())
+    wrong = _wrong_types(schema, "object") if schema.get("type") == "object" else _anything
 
     def check(value: Any, path: Path, found: list[FieldError]) -> None:  # noqa: ANN401 - any JSON
         if type(value) is not dict:
+            wrong(value, path, found)
             return
         for name, item in value.items():
             child = children[name]
-            if child is not None:
-                child(item, (path, name), found)
-        found += [required((path, name)) for name in needed if name not in value]
+            if child is None or child is type(item):
+                continue
+            if isinstance(child, type):
+                child = _CHECKS[child]
+            child(item, (path, name), found)
+        if needed and not needed <= value.keys():
+            found += [required((path, name)) for name in sorted(needed - value.keys())]
 
     return check
+
+
+def _wrong_types(schema: Document, kind: str) -> Check:
+    nullable = bool(schema.get("nullable"))
+
+    def wrong(value: Any, path: Path, found: list[FieldError]) -> None:  # noqa: ANN401 - any JSON
+        if not (value is None and nullable):
+            found.append(_wrong_type(path, value, kind))
+
+    return wrong
 
 
 def _rules(schema: Document, kind: str) -> list[Check]:
     """Return the checks of everything but type and insides."""
     made: list[Check] = []
     if "enum" in schema:
-        made.append(_enum(schema["enum"]))
+        made.append(_enum(schema["enum"], nullable=bool(schema.get("nullable"))))
     if kind == "string" or "pattern" in schema:
         made += _string_rules(schema)
     if kind in ("integer", "number", ""):
@@ -246,12 +277,12 @@ def _rules(schema: Document, kind: str) -> list[Check]:
     return made
 
 
-def _enum(values: list[Any]) -> Check:
+def _enum(values: list[Any], *, nullable: bool) -> Check:
     listed = ", ".join(shown_value(value) for value in values)
     allowed = {shown_value(value) for value in values}
 
     def check(value: Any, path: Path, found: list[FieldError]) -> None:  # noqa: ANN401 - any JSON
-        if shown_value(value) not in allowed:
+        if shown_value(value) not in allowed and not (value is None and nullable):
             message = f"Unsupported value: {shown_value(value)}: supported values: {listed}"
             found.append(
                 FieldError(path=shown_path(path), reason="FieldValueNotSupported", message=message)

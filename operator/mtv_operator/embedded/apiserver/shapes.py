@@ -1,190 +1,106 @@
-"""How objects leave the server: as they are, as a Table, or as metadata alone."""
+"""How a value is merged: as one, field by field, or item by item. Pure.
+
+A `Shape` is what server-side apply needs of a schema, made part by part as objects need it. What
+no schema describes is merged field by field, and its lists as one (structured-merge-diff's deduced
+types).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+import weakref
+from collections.abc import Mapping
+from typing import Any
 
-from mtv_operator.embedded.apiserver import events, tables
-from mtv_operator.embedded.apiserver.exchange import Exchange, encode
-from mtv_operator.embedded.apiserver.registry import Served
-from mtv_operator.embedded.apiserver.requests import wanted_shape
-from mtv_operator.embedded.apiserver.storage import Change, Entry
+import msgspec
 
-Document = dict[str, Any]
+from mtv_operator.embedded.apiserver import builtin_types
+from mtv_operator.embedded.apiserver.kinds import ResourceInfo
 
-
-class Shape(Protocol):
-    """Renders objects of one resource for one request."""
-
-    def one(self, entry: Entry) -> bytes:
-        """Return one object."""
-
-    def many(self, entries: Sequence[Entry], list_meta: Document) -> bytes:
-        """Return a list."""
-
-    def event(self, kind: str, entry: Entry) -> bytes:
-        """Return one line of a watch."""
-
-    def bookmark(self, metadata: Document) -> bytes:
-        """Return the line of a watch that says how far it has come."""
+Json = Any
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
-def choose(exchange: Exchange, served: Served, *, many: bool) -> Shape:
-    """Return the shape that the client asks for. Raises Refusal (406) when there is none."""
-    wanted = wanted_shape(exchange.header(b"accept"), many=many)
-    if wanted == "Table":
-        return TableShape(served, exchange.query.text("includeObject") or "Metadata")
-    return MetadataShape(served) if wanted else Plain(served)
+class Shape:
+    """How values of one schema are merged."""
+
+    __slots__ = ("_children", "_items", "_rest", "_schemas", "atomic", "defaults", "keys", "set")
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        list_type = schema.get("x-kubernetes-list-type")
+        self.atomic = "atomic" in (list_type, schema.get("x-kubernetes-map-type"))
+        self.set = list_type == "set"
+        self.keys: tuple[str, ...] = ()
+        items = schema.get("items")
+        if list_type == "map":
+            self.keys = tuple(sorted(schema.get("x-kubernetes-list-map-keys") or ()))
+        known = (items.get("properties") or {}) if isinstance(items, dict) else {}
+        self.defaults = tuple((known.get(key) or {}).get("default") for key in self.keys)
+        self._schemas = schema.get("properties") or {}
+        self._children: dict[str, Shape] = {}
+        self._rest: Mapping[str, Any] | Shape | None = schema.get("additionalProperties")
+        self._items: Mapping[str, Any] | Shape | None = items
+
+    def declares(self, name: str) -> bool:
+        """Return whether a field is one of a struct, and no key of a map."""
+        return name in self._schemas
+
+    def field(self, name: str) -> Shape:
+        """Return the shape of a field."""
+        child = self._children.get(name)
+        if child is not None:
+            return child
+        schema = self._schemas.get(name)
+        if schema is not None:
+            made = self._children[name] = Shape(schema)
+            return made
+        if isinstance(self._rest, dict):
+            self._rest = Shape(self._rest)
+        return self._rest if isinstance(self._rest, Shape) else UNKNOWN
+
+    def item(self) -> Shape:
+        """Return the shape of a list's items."""
+        if isinstance(self._items, dict):
+            self._items = Shape(self._items)
+        return self._items if isinstance(self._items, Shape) else UNKNOWN
+
+    def named_items(self, items: list[Json]) -> dict[str, Json] | None:
+        """Return a list's items by their names in field sets; None when it is merged as one.
+
+        That is also so when an item lacks a key, or two have the same.
+        """
+        if self.atomic or not (self.keys or self.set):
+            return None
+        named: dict[str, Json] = {}
+        for item in items:
+            name = f"v:{_encode(item).decode()}" if self.set else self._key_of(item)
+            if name is None or name in named:
+                return None
+            named[name] = item
+        return named
+
+    def _key_of(self, item: Json) -> str | None:
+        if type(item) is not dict:
+            return None
+        key = {}
+        for name, default in zip(self.keys, self.defaults, strict=True):
+            value = item.get(name, default)
+            if value is None:
+                return None
+            key[name] = value
+        return f"k:{_encode(key).decode()}"
 
 
-def shown(entry: Entry, served: Served) -> Document:
-    """Return an object in the version that was asked for."""
-    document = entry.document()
-    return events.convert(document, served.api_version)
+UNKNOWN = Shape({})
+_METADATA = "meta.v1.ObjectMeta"
+_by_info: weakref.WeakKeyDictionary[ResourceInfo, Shape] = weakref.WeakKeyDictionary()
 
 
-class Plain:
-    """Objects as they are stored."""
-
-    def __init__(self, served: Served) -> None:
-        self._served = served
-        self.as_stored = served.api_version == served.stored_as
-
-    def one(self, entry: Entry) -> bytes:
-        """Return one object."""
-        return entry.body if self.as_stored else encode(shown(entry, self._served))
-
-    def many(self, entries: Sequence[Entry], list_meta: Document) -> bytes:
-        """Return a list."""
-        head = encode(
-            {
-                "kind": f"{self._served.info.kind}List",
-                "apiVersion": self._served.api_version,
-                "metadata": list_meta,
-            }
-        )
-        bodies = [entry.body for entry in entries] if self.as_stored else map(self.one, entries)
-        return b"".join((head[:-1], b',"items":[', b",".join(bodies), b"]}"))
-
-    def event(self, kind: str, entry: Entry) -> bytes:
-        """Return one line of a watch."""
-        return b'{"type":"%s","object":%s}\n' % (kind.encode(), self.one(entry))
-
-    def bookmark(self, metadata: Document) -> bytes:
-        """Return the line of a watch that says how far it has come."""
-        document = {
-            "kind": self._served.info.kind,
-            "apiVersion": self._served.api_version,
-            "metadata": {**metadata, "creationTimestamp": None},
-        }
-        return _line("BOOKMARK", document)
-
-
-class TableShape:
-    """Rows for `kubectl get`. In a watch only the first table carries the columns."""
-
-    def __init__(self, served: Served, include: str) -> None:
-        self._served = served
-        self._include = include
-        self._told_columns = False
-
-    def one(self, entry: Entry) -> bytes:
-        """Return one object."""
-        meta = {"resourceVersion": str(entry.revision)}
-        return encode(self._table([entry], meta))
-
-    def many(self, entries: Sequence[Entry], list_meta: Document) -> bytes:
-        """Return a list."""
-        return encode(self._table(entries, list_meta))
-
-    def event(self, kind: str, entry: Entry) -> bytes:
-        """Return one line of a watch."""
-        table = self._table([entry], {"resourceVersion": str(entry.revision)})
-        if self._told_columns:
-            table["columnDefinitions"] = None
-        self._told_columns = True
-        return _line(kind, table)
-
-    def bookmark(self, metadata: Document) -> bytes:
-        """Return the line of a watch that says how far it has come."""
-        partial = {
-            "kind": "PartialObjectMetadata",
-            "apiVersion": "meta.k8s.io/v1",
-            "metadata": {**metadata, "creationTimestamp": None},
-        }
-        table = {
-            "kind": "Table",
-            "apiVersion": "meta.k8s.io/v1",
-            "metadata": {"resourceVersion": metadata["resourceVersion"]},
-            "columnDefinitions": None,
-            "rows": [{"cells": [], "object": partial}],
-        }
-        return _line("BOOKMARK", table)
-
-    def _table(self, entries: Sequence[Entry], list_meta: Document) -> Document:
-        documents = [shown(entry, self._served) for entry in entries]
-        return tables.table(self._served.info, documents, list_meta, self._include)
-
-
-class MetadataShape:
-    """Metadata alone, for clients that keep track of everything."""
-
-    def __init__(self, served: Served) -> None:
-        self._served = served
-
-    def one(self, entry: Entry) -> bytes:
-        """Return one object."""
-        return encode(_partial(entry))
-
-    def many(self, entries: Sequence[Entry], list_meta: Document) -> bytes:
-        """Return a list."""
-        return encode(
-            {
-                "kind": "PartialObjectMetadataList",
-                "apiVersion": "meta.k8s.io/v1",
-                "metadata": list_meta,
-                "items": [_partial(entry) for entry in entries],
-            }
-        )
-
-    def event(self, kind: str, entry: Entry) -> bytes:
-        """Return one line of a watch."""
-        return _line(kind, _partial(entry))
-
-    def bookmark(self, metadata: Document) -> bytes:
-        """Return the line of a watch that says how far it has come."""
-        return _line(
-            "BOOKMARK",
-            {
-                "kind": "PartialObjectMetadata",
-                "apiVersion": "meta.k8s.io/v1",
-                "metadata": {**metadata, "creationTimestamp": None},
-            },
-        )
-
-
-def _partial(entry: Entry) -> Document:
-    return {
-        "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": entry.document()["metadata"],
-    }
-
-
-def _line(kind: str, document: Document) -> bytes:
-    return b'{"type":"%s","object":%s}\n' % (kind.encode(), encode(document))
-
-
-def error_line(document: Document) -> bytes:
-    """Return the line that ends a watch with a Status."""
-    return _line("ERROR", document)
-
-
-def same_for_all(shape: Shape, change: Change) -> bytes:
-    """Return the line of a change, made once for all watchers that take objects as stored."""
-    if isinstance(shape, Plain) and shape.as_stored:
-        if change.line is None:
-            change.line = shape.event(change.kind, change.entry)
-        return change.line
-    return shape.event(change.kind, change.entry)
+def of(info: ResourceInfo) -> Shape:
+    """Return the shape of objects of a kind."""
+    shape = _by_info.get(info)
+    if shape is None:
+        schema = info.schema or {}
+        properties = dict(schema.get("properties") or {})
+        properties["metadata"] = builtin_types.inlined(_METADATA)
+        shape = _by_info[info] = Shape({**schema, "properties": properties})
+    return shape
