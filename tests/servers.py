@@ -100,11 +100,11 @@ class ApiServer:
 
     # requests
 
-    def tls(
-        self, user: str = "admin", groups: tuple[str, ...] = ("system:masters",)
-    ) -> ssl.SSLContext:
+    def tls(self, user: str = "admin", groups: tuple[str, ...] = ()) -> ssl.SSLContext:
         """Return the client's side of TLS for a user; "" for nobody."""
         context = ssl.create_default_context(cafile=str(self.pki.certificate_path))
+        if user == "admin":
+            groups = ("system:masters",)
         if user:
             pair = self.pki.issue(f"client-{user}", common_name=user, organisations=groups)
             context.load_cert_chain(pair.certificate, pair.key)
@@ -196,6 +196,7 @@ def api_server(folder: Path, *more: str) -> Iterator[ApiServer]:
     serving = authority.issue(
         "apiserver",
         common_name="kube-apiserver",
+        organisations=["system:masters"],
         addresses=["127.0.0.1", "localhost", "kubernetes", "kubernetes.default.svc"],
     )
     front_proxy = authority.issue("front-proxy", common_name="front-proxy-client")

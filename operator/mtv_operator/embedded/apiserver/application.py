@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 import logging
+import urllib.parse
 from collections.abc import Awaitable, Callable
 
 from mtv import errors
 from mtv_operator.embedded.apiserver import (
+    aggregation,
     authentication,
     authorization,
     documents_served,
+    pods,
     reading,
+    reviews,
     status,
+    tunnel,
     verbs,
 )
+from mtv_operator.embedded.apiserver.aggregation import Aggregator
 from mtv_operator.embedded.apiserver.authorization import Question
 from mtv_operator.embedded.apiserver.deps import Deps
-from mtv_operator.embedded.apiserver.exchange import ANONYMOUS, Exchange, Message, User
+from mtv_operator.embedded.apiserver.exchange import ANONYMOUS, Exchange, Headers, Message, User
 from mtv_operator.embedded.apiserver.registry import Served
 from mtv_operator.embedded.apiserver.requests import Target, parse_path
+from mtv_operator.embedded.apiserver.tunnel import Onward
 
 log = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
-_COLLECTION = {"GET": "list", "POST": "create", "DELETE": "deletecollection"}
-_OBJECT = {"GET": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}
+HEALTH = ("healthz", "livez", "readyz")
+_VERBS = {
+    "DELETE": "delete",
+    "GET": "get",
+    "HEAD": "get",
+    "PATCH": "patch",
+    "POST": "create",
+    "PUT": "update",
+}
+_OF_COLLECTIONS = {"get": "list", "delete": "deletecollection"}
 
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]
@@ -33,9 +48,10 @@ Receive = Callable[[], Awaitable[Message]]
 class Application:
     """The ASGI application."""
 
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, aggregator: Aggregator) -> None:
         self.deps = deps
-        self._documents = documents_served.Documents(deps)
+        self.aggregator = aggregator
+        self._documents = documents_served.Documents(deps, aggregator)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -52,10 +68,12 @@ class Application:
     async def respond(self, exchange: Exchange) -> None:
         """Find out who asks for what, and do it. Raises Refusal."""
         path = exchange.path
-        if path.partition("/")[2].partition("/")[0] in ("healthz", "livez", "readyz"):
+        if path.partition("/")[2].partition("/")[0] in HEALTH:
             await exchange.answer(200, b"ok", b"text/plain; charset=utf-8")
             return
-        user = self.authenticate(exchange)
+        user = self.authenticate(
+            exchange.scope.get("mtv.certificate_user"), exchange.header(b"authorization")
+        )
         if user is None:
             if path != "/version":
                 raise status.unauthorized()
@@ -64,21 +82,53 @@ class Application:
         target = parse_path(path)
         if target is None:
             self._authorize_path(exchange)
-            await self._documents.answer(exchange)
+            await self._answer_path(exchange)
             return
-        verb = verb_of(exchange, target)
-        self.authorize(exchange, verb, target)
+        verb = verb_of(exchange.method, target, watching=exchange.query.flag("watch"))
+        self.authorize(user, verb, target)
         served = self.deps.registry.find(target.group, target.version, target.plural)
-        if served is None:
+        if served is not None:
+            await self._serve(exchange, verb, served, target)
+        elif self.is_aggregated(target.group, target.version):
+            await self.aggregator.forward(exchange, target.group, target.version)
+        else:
             raise status.no_such_path()
-        await self._serve(exchange, verb, served, target)
 
-    def authenticate(self, exchange: Exchange) -> User | None:
+    async def _answer_path(self, exchange: Exchange) -> None:
+        parts = exchange.path.strip("/").split("/")
+        if len(parts) == 3 and parts[0] == "apis" and self.is_aggregated(parts[1], parts[2]):
+            await self.aggregator.forward(exchange, parts[1], parts[2])
+        else:
+            await self._documents.answer(exchange)
+
+    def is_aggregated(self, group: str, version: str) -> bool:
+        """Return whether another server answers for this group and version."""
+        if self.deps.registry.has_group_version(group, version):
+            return False
+        return self.aggregator.serves(group, version)
+
+    async def admit_upgrade(
+        self, method: str, url: bytes, headers: Headers, certificate_user: User | None, client: str
+    ) -> Onward:
+        """Return where a websocket goes. Raises Refusal."""
+        path = urllib.parse.unquote(url.partition(b"?")[0].decode("latin-1"))
+        token, headers = tunnel.split_token(headers)
+        bearer = dict(headers).get(b"authorization", b"").decode("latin-1")
+        user = self.authenticate(certificate_user, f"Bearer {token}" if token else bearer)
+        if user is None:
+            raise status.unauthorized()
+        target = parse_path(path)
+        if target is None or not self.is_aggregated(target.group, target.version):
+            raise status.no_such_path()
+        self.authorize(user, verb_of(method, target, watching=False), target)
+        endpoint = self.aggregator.endpoint(target.group, target.version)
+        onward = aggregation.forwarded_headers(headers, user, endpoint, client)
+        return Onward(endpoint=endpoint, head=tunnel.request_head(method, url, onward))
+
+    def authenticate(self, certificate_user: User | None, header: str) -> User | None:
         """Return who asks, None when nobody known does. Raises Refusal for a bad token."""
-        known: User | None = exchange.scope.get("mtv.certificate_user")
-        if known is not None:
-            return known
-        header = exchange.header(b"authorization")
+        if certificate_user is not None:
+            return certificate_user
         if not header:
             return None
         kind, _, token = header.partition(" ")
@@ -90,9 +140,8 @@ class Application:
             raise status.unauthorized()
         return user
 
-    def authorize(self, exchange: Exchange, verb: str, target: Target) -> None:
+    def authorize(self, user: User, verb: str, target: Target) -> None:
         """Raise Refusal (403) when the user may not do this."""
-        user = exchange.user
         if authorization.MASTERS in user.groups:
             return
         question = Question(
@@ -116,42 +165,71 @@ class Application:
             raise status.forbidden_path(authorization.denial(user, question))
 
     async def _serve(self, exchange: Exchange, verb: str, served: Served, target: Target) -> None:
-        deps, info = self.deps, served.info
+        deps = self.deps
         target = placed(served, target, verb)
-        if target.subresource and target.subresource not in info.subresources:
-            raise status.no_such_path()
+        if target.subresource:
+            await self._serve_subresource(exchange, verb, served, target)
+            return
         match verb:
-            case "get" if target.subresource == "scale":
-                await verbs.read_scale(deps, exchange, served, target)
             case "get":
                 await reading.get(exchange, deps.store, served, target)
             case "list":
                 await reading.list_(exchange, deps.store, deps.lists, served, target.namespace)
             case "watch":
                 await reading.watch(exchange, deps.store, served, target.namespace, deps.watches)
+            case "create" if served.info.kind in reviews.ANSWERED and not served.definition:
+                await reviews.answer(deps, exchange, served.info, target)
             case "create":
                 await verbs.create(deps, exchange, served, target)
-            case "update":
+            case "update" if target.name:
                 await verbs.replace(deps, exchange, served, target)
-            case "patch":
+            case "patch" if target.name:
                 await verbs.patch(deps, exchange, served, target)
             case "delete":
                 await verbs.delete(deps, exchange, served, target)
-            case _:
+            case "deletecollection":
                 await verbs.delete_collection(deps, exchange, served, target)
+            case _:
+                raise status.method_not_allowed(target.group, target.plural, verb)
+
+    async def _serve_subresource(
+        self, exchange: Exchange, verb: str, served: Served, target: Target
+    ) -> None:
+        deps = self.deps
+        if target.subresource not in served.info.subresources or not target.name:
+            raise status.no_such_path()
+        match target.subresource, verb:
+            case "scale", "get":
+                await verbs.read_scale(deps, exchange, served, target)
+            case "status" | "finalize", "get":
+                await reading.get(exchange, deps.store, served, target)
+            case "status" | "scale" | "finalize", "update":
+                await verbs.replace(deps, exchange, served, target)
+            case "status" | "scale", "patch":
+                await verbs.patch(deps, exchange, served, target)
+            case "binding", "create":
+                await pods.bind(deps, exchange, served, target)
+            case "eviction", "create":
+                await pods.evict(deps, exchange, served, target)
+            case "log", "get":
+                await pods.log(deps, exchange, served, target)
+            case "token", "create":
+                await reviews.token(deps, exchange, target)
+            case _:
+                plural = f"{target.plural}/{target.subresource}"
+                raise status.method_not_allowed(target.group, plural, verb)
 
 
-def verb_of(exchange: Exchange, target: Target) -> str:
+def verb_of(method: str, target: Target, *, watching: bool) -> str:
     """Return Kubernetes' word for what is to be done. Raises Refusal (405)."""
-    table = _OBJECT if target.name else _COLLECTION
-    verb = table.get(exchange.method)
-    if exchange.method == "HEAD":
-        verb = "get" if target.name else "list"
+    verb = _VERBS.get(method)
     if verb is None:
-        raise status.method_not_allowed(target.group, target.plural, exchange.method)
-    if verb == "list" and exchange.query.flag("watch"):
+        raise status.method_not_allowed(target.group, target.plural, method)
+    if target.name or verb not in _OF_COLLECTIONS:
+        return verb
+    if verb == "get" and watching:
         return "watch"
-    return verb
+    return _OF_COLLECTIONS[verb]
 
 
 def placed(served: Served, target: Target, verb: str) -> Target:

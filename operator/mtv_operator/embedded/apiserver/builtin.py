@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from mtv_operator.embedded.apiserver import definitions, names
+from mtv_operator.embedded.apiserver import definition_checks, definitions, names
 from mtv_operator.embedded.apiserver.kinds import ResourceInfo
 from mtv_operator.embedded.apiserver.schemas import FieldError
 
@@ -197,9 +197,6 @@ def _default_claim(document: Document) -> None:
 
 def _new_claim(document: Document) -> None:
     document["status"] = {"phase": "Pending"}
-    finalizers = document["metadata"].setdefault("finalizers", [])
-    if "kubernetes.io/pvc-protection" not in finalizers:
-        finalizers.append("kubernetes.io/pvc-protection")
 
 
 def _check_claim(before: Document | None, document: Document) -> list[FieldError]:
@@ -309,7 +306,7 @@ def _new_definition(document: Document) -> None:
 
 
 def _check_definition(before: Document | None, document: Document) -> list[FieldError]:
-    return definitions.problems(document)
+    return definition_checks.problems(document)
 
 
 _CORE, _STORAGE, _RBAC = "", "storage.k8s.io", "rbac.authorization.k8s.io"

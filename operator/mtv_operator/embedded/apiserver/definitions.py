@@ -1,4 +1,4 @@
-"""CustomResourceDefinitions: what is wrong with one, and what its status says. Pure.
+"""CustomResourceDefinitions: what is filled in, and what the status of one says. Pure.
 
 A definition is established by the write that stores it, so that its resource can be used at once.
 """
@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mtv_operator.embedded.apiserver import names
 from mtv_operator.embedded.apiserver.kinds import ResourceInfo
-from mtv_operator.embedded.apiserver.schemas import FieldError
 
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 Document = dict[str, Any]
@@ -26,55 +24,6 @@ def default(document: Document) -> None:
     if isinstance(wanted, dict) and isinstance(wanted.get("kind"), str):
         wanted.setdefault("singular", wanted["kind"].lower())
         wanted.setdefault("listKind", f"{wanted['kind']}List")
-
-
-def problems(document: Document) -> list[FieldError]:
-    """Return everything wrong with a definition."""
-    spec = document.get("spec")
-    if not isinstance(spec, dict):
-        return [names.required("spec")]
-    found = [
-        names.required(f"spec.{name}") for name in ("group", "scope", "names") if not spec.get(name)
-    ]
-    wanted = spec.get("names") or {}
-    found += [
-        names.required(f"spec.names.{name}") for name in ("plural", "kind") if not wanted.get(name)
-    ]
-    if spec.get("scope") and spec["scope"] not in ("Namespaced", "Cluster"):
-        message = f'Unsupported value: "{spec["scope"]}": supported values: "Cluster", "Namespaced"'
-        found.append(
-            FieldError(path="spec.scope", reason="FieldValueNotSupported", message=message)
-        )
-    expected = f"{wanted.get('plural', '')}.{spec.get('group', '')}"
-    if document["metadata"].get("name") != expected:
-        rule = 'must be spec.names.plural+"."+spec.group'
-        found.append(names.invalid("metadata.name", document["metadata"].get("name"), rule))
-    if not found:
-        found += _version_problems(spec.get("versions") or [])
-    return found
-
-
-def _version_problems(versions: list[Document]) -> list[FieldError]:
-    if not versions:
-        return [names.required("spec.versions", "must have exactly one version as storage version")]
-    found = []
-    if sum(1 for version in versions if version.get("storage")) != 1:
-        rule = "must have exactly one version marked as storage version"
-        found.append(names.invalid("spec.versions", "", rule))
-    for index, version in enumerate(versions):
-        path = f"spec.versions[{index}]"
-        name = str(version.get("name", ""))
-        found += [names.invalid(f"{path}.name", name, rule) for rule in names.label_1035(name)]
-        schema = (version.get("schema") or {}).get("openAPIV3Schema")
-        if not isinstance(schema, dict):
-            found.append(names.required(f"{path}.schema.openAPIV3Schema", "schemas are required"))
-        elif schema.get("type") != "object" and not schema.get(
-            "x-kubernetes-preserve-unknown-fields"
-        ):
-            found.append(
-                names.required(f"{path}.schema.openAPIV3Schema.type", "must be object at the root")
-            )
-    return found
 
 
 def establish(document: Document, served: Iterable[ResourceInfo], now: str) -> None:

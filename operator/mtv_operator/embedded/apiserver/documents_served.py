@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mtv_operator.embedded.apiserver import discovery, openapi, status
+from mtv_operator.embedded.apiserver.aggregation import Aggregator
 from mtv_operator.embedded.apiserver.deps import Deps
 from mtv_operator.embedded.apiserver.exchange import JSON, Exchange, encode
 from mtv_operator.embedded.apiserver.requests import parse_accept
@@ -15,9 +16,10 @@ PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 class Documents:
     """Documents that describe what is served, encoded once per change of the registry."""
 
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, aggregator: Aggregator) -> None:
         self._registry = deps.registry
-        self._generation = -1
+        self._aggregator = aggregator
+        self._generation = (-1, -1)
         self._kept: dict[tuple[str, str], bytes] = {}
 
     async def answer(self, exchange: Exchange) -> None:
@@ -26,7 +28,7 @@ class Documents:
             raise status.no_such_path()
         path = exchange.path.rstrip("/") or "/"
         parts = path.strip("/").split("/")
-        infos = self._registry.infos()
+        infos, others = self._registry.infos(), self._aggregator.all()
         match parts:
             case ["version"]:
                 await self._send(exchange, path, "", discovery.version)
@@ -35,7 +37,7 @@ class Documents:
             case ["api", version]:
                 await self._resources(exchange, path, "", version)
             case ["apis", group]:
-                await self._send(exchange, path, "", lambda: discovery.group(infos, group))
+                await self._send(exchange, path, "", lambda: discovery.group(infos, group, others))
             case ["apis", group, version]:
                 await self._resources(exchange, path, group, version)
             case ["openapi", "v2"]:
@@ -52,7 +54,8 @@ class Documents:
                 raise status.no_such_path()
 
     async def _root(self, exchange: Exchange, root: str) -> None:
-        infos, path = self._registry.infos(), exchange.path.rstrip("/")
+        infos, others = self._registry.infos(), self._aggregator.all()
+        path = exchange.path.rstrip("/")
         version = _aggregated_version(exchange.header(b"accept"))
         if version:
             content_type = (
@@ -63,14 +66,14 @@ class Documents:
                 exchange,
                 path,
                 version,
-                lambda: discovery.aggregated_list(infos, core=core, version=version),
+                lambda: discovery.aggregated_list(infos, others, core=core, version=version),
                 content_type.encode(),
             )
         elif root == "api":
             host = exchange.header(b"host")
             await self._send(exchange, path, host, lambda: discovery.api_versions(host))
         else:
-            await self._send(exchange, path, "", lambda: discovery.group_list(infos))
+            await self._send(exchange, path, "", lambda: discovery.group_list(infos, others))
 
     async def _resources(self, exchange: Exchange, path: str, group: str, version: str) -> None:
         registry = self._registry
@@ -97,8 +100,9 @@ class Documents:
         build: Callable[[], object],
         content_type: bytes = JSON,
     ) -> None:
-        if self._generation != self._registry.generation:
-            self._generation = self._registry.generation
+        generation = (self._registry.generation, self._aggregator.generation)
+        if self._generation != generation:
+            self._generation = generation
             self._kept.clear()
         body = self._kept.get((path, variant))
         if body is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,6 +99,25 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self.gone = True
+
+    async def until_either_ends(self, parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield what another server sends, until it ends or the client has gone."""
+        gone = asyncio.ensure_future(self.until_gone())
+        following: asyncio.Future[bytes | None] | None = None
+        try:
+            while not self.gone:
+                following = asyncio.ensure_future(anext(parts, None))
+                await asyncio.wait((gone, following), return_when=asyncio.FIRST_COMPLETED)
+                if not following.done():
+                    return
+                part = following.result()
+                if part is None:
+                    return
+                yield part
+        finally:
+            gone.cancel()
+            if following is not None:
+                following.cancel()
 
     async def answer(
         self, code: int, body: bytes, content_type: bytes = JSON, headers: Headers = ()

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mtv_operator.embedded.apiserver import housekeeping, server
+from mtv_operator.embedded.apiserver import cleanup, garbage, housekeeping, namespaces, server
 from mtv_operator.embedded.apiserver.admission import Admission
+from mtv_operator.embedded.apiserver.aggregation import Aggregator
 from mtv_operator.embedded.apiserver.application import Application
 from mtv_operator.embedded.apiserver.authentication import Tokens
 from mtv_operator.embedded.apiserver.authorization import Rules
-from mtv_operator.embedded.apiserver.deps import Deps
+from mtv_operator.embedded.apiserver.deps import Deps, FrontProxy
+from mtv_operator.embedded.apiserver.http_client import Pool
 from mtv_operator.embedded.apiserver.registry import DEFINITIONS, Registry
 from mtv_operator.embedded.apiserver.storage import Change, Store
 
@@ -73,28 +75,51 @@ async def _main(options: argparse.Namespace) -> None:
     identity = server.Identity(
         certificate=options.tls_cert, key=options.tls_key, client_ca=options.client_ca
     )
-    keeper = asyncio.create_task(housekeeping.run(deps))
     log.info("serving %s on %s", options.data_dir, options.listen)
+    aggregator = Aggregator(deps)
 
-    def stop() -> None:
+    def end_watches() -> None:
         for end in list(deps.watches):
             end()
-        keeper.cancel()
 
     try:
-        await server.serve(Application(deps), identity, sockets, stop)
+        async with asyncio.TaskGroup() as group:  # a keeper that fails ends the server
+            keepers = [
+                group.create_task(keep)
+                for keep in (
+                    aggregator.run(),
+                    cleanup.Cleaner(deps).run(),
+                    garbage.Collector(deps).run(),
+                    housekeeping.expire_events(deps),
+                    namespaces.Keeper(deps).run(),
+                )
+            ]
+            application = Application(deps, aggregator)
+            await server.serve(application, identity, sockets, end_watches)
+            for keeper in keepers:
+                keeper.cancel()
     finally:
+        deps.pool.close()
         store.close()
 
 
 def _deps(options: argparse.Namespace) -> Deps:
     store = Store(options.data_dir / DATABASE)
+    pool = Pool()
     return Deps(
         store=store,
         registry=Registry(),
-        admission=Admission(store),
+        admission=Admission(store, pool),
         tokens=Tokens(options.service_account_key),
         rules=Rules(store),
+        pool=pool,
+        front_proxy=FrontProxy(
+            ca=options.client_ca,
+            certificate=options.front_proxy_cert,
+            key=options.front_proxy_key,
+            own_certificate=options.tls_cert,
+            own_key=options.tls_key,
+        ),
         clock=lambda: datetime.now(UTC),
     )
 

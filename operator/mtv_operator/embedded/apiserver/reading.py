@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 
 from mtv import errors
-from mtv_operator.embedded.apiserver import selectors, shapes, status
+from mtv_operator.embedded.apiserver import rendering, selectors, status
 from mtv_operator.embedded.apiserver.exchange import Exchange
 from mtv_operator.embedded.apiserver.registry import Served
+from mtv_operator.embedded.apiserver.rendering import Shape
 from mtv_operator.embedded.apiserver.requests import Target
-from mtv_operator.embedded.apiserver.shapes import Shape
 from mtv_operator.embedded.apiserver.storage import Change, Entry, Key, Store
 
 BOOKMARK_S = 15.0
@@ -41,7 +41,7 @@ def find(store: Store, served: Served, target: Target) -> Entry:
 async def get(exchange: Exchange, store: Store, served: Served, target: Target) -> None:
     """Answer with one object."""
     check_version(exchange.query.text("resourceVersion"), store)
-    shape = shapes.choose(exchange, served, many=False)
+    shape = rendering.choose(exchange, served, many=False)
     await exchange.answer(200, shape.one(find(store, served, target)))
 
 
@@ -72,7 +72,7 @@ def test_of(exchange: Exchange, served: Served) -> Test | None:
     def fits(entry: Entry) -> bool:
         if by_labels is not None and not by_labels(entry.meta.labels or {}):
             return False
-        return by_fields is None or by_fields(shapes.shown(entry, served))
+        return by_fields is None or by_fields(rendering.shown(entry, served))
 
     return fits
 
@@ -131,7 +131,7 @@ async def list_(
 ) -> None:
     """Answer with the objects of a namespace, or of all."""
     query = exchange.query
-    shape = shapes.choose(exchange, served, many=True)
+    shape = rendering.choose(exchange, served, many=True)
     limit, token = query.number("limit") or 0, query.text("continue")
     now = asyncio.get_running_loop().time()
     if token:
@@ -199,7 +199,7 @@ class _Watch:
             if self.namespace and change.entry.key.namespace != self.namespace:
                 continue
             if self.test is None:
-                found.append(shapes.same_for_all(self.shape, change))
+                found.append(rendering.same_for_all(self.shape, change))
                 continue
             line = self._selected(change, self.test)
             if line:
@@ -211,9 +211,9 @@ class _Watch:
         now = test(change.entry)
         before = now if change.previous is None else test(change.previous)
         if change.kind == "DELETED":
-            return shapes.same_for_all(self.shape, change) if before else b""
+            return rendering.same_for_all(self.shape, change) if before else b""
         if now and (before or change.kind == "ADDED"):
-            return shapes.same_for_all(self.shape, change)
+            return rendering.same_for_all(self.shape, change)
         if now:
             return self.shape.event("ADDED", change.entry)
         if before:
@@ -259,7 +259,7 @@ async def watch(
 ) -> None:
     """Answer with a stream of what happens; `watches` gets the means to end it."""
     query = exchange.query
-    shape = shapes.choose(exchange, served, many=True)
+    shape = rendering.choose(exchange, served, many=True)
     test = test_of(exchange, served)
     watching = _Watch(exchange, store, shape, namespace, test)
     bookmarks = query.flag("allowWatchBookmarks")
@@ -307,4 +307,4 @@ async def _refuse_watch(exchange: Exchange, store: Store, version: str) -> None:
     """Tell in the stream that the client must list again."""
     refusal = status.expired(f"too old resource version: {version} ({store.floor})")
     await exchange.begin(200, [(b"content-type", b"application/json")])
-    await exchange.write(shapes.error_line(refusal.body()), more=False)
+    await exchange.write(rendering.error_line(refusal.body()), more=False)

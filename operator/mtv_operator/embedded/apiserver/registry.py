@@ -6,16 +6,41 @@ objects; the stored form is the storage version's, and only `apiVersion` differs
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from mtv import errors
 from mtv_operator.embedded.apiserver import kinds, schemas, status
 from mtv_operator.embedded.apiserver.kinds import ResourceInfo
 from mtv_operator.embedded.apiserver.schemas import Schema
 
+log = logging.getLogger(__name__)
+
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
+
+
+def _question(group: str, kind: str, *, namespaced: bool = False) -> ResourceInfo:
+    return ResourceInfo(
+        group=group,
+        version="v1",
+        kind=kind,
+        plural=kind.lower() + "s",
+        singular=kind.lower(),
+        namespaced=namespaced,
+        verbs=("create",),
+        list_kind=f"{kind}List",
+    )
+
+
+# Answered and not stored; what is asked has no schema, `reviews` reads it field by field.
+QUESTIONS = (
+    _question("authentication.k8s.io", "SelfSubjectReview"),
+    _question("authorization.k8s.io", "LocalSubjectAccessReview", namespaced=True),
+    _question("authorization.k8s.io", "SelfSubjectRulesReview"),
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +50,7 @@ class Served:
     info: ResourceInfo
     stored_as: str  # the apiVersion in storage
     definition: str = ""  # the name of the CustomResourceDefinition; "" for a built-in kind
+    terminating: bool = False  # the definition is being deleted: nothing new is made
 
     @cached_property
     def table(self) -> str:
@@ -50,7 +76,7 @@ class Registry:
     def __init__(self) -> None:
         self._builtin = [
             Served(info, "v1" if info.plural == "events" else info.api_version)
-            for info in kinds.BUILTIN
+            for info in (*kinds.BUILTIN, *QUESTIONS)
         ]
         self._custom: dict[str, tuple[Served, ...]] = {}
         self._by_path: dict[tuple[str, str, str], Served] = {}
@@ -86,7 +112,10 @@ class Registry:
         """Serve what a definition says, or stop (None)."""
         self._custom.pop(name, None)
         if definition is not None and _accepted(definition):
-            self._custom[name] = tuple(_served(definition))
+            try:
+                self._custom[name] = tuple(_served(definition))
+            except errors.BadInput as error:  # stored by a version that thought otherwise
+                log.error("definition %s is not served: %s", name, error)
         self._index()
 
     def _index(self) -> None:
@@ -104,7 +133,12 @@ def _served(definition: dict[str, Any]) -> Iterable[Served]:
     spec = definition["spec"]
     stored = next(version["name"] for version in spec["versions"] if version.get("storage"))
     for info in kinds.from_crd(definition):
-        yield Served(info, f"{spec['group']}/{stored}", definition["metadata"]["name"])
+        yield Served(
+            info,
+            f"{spec['group']}/{stored}",
+            definition=definition["metadata"]["name"],
+            terminating="deletionTimestamp" in definition["metadata"],
+        )
 
 
 def _accepted(definition: dict[str, Any]) -> bool:

@@ -17,8 +17,10 @@ import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from mtv_operator.embedded.apiserver import authentication
+from mtv_operator.embedded.apiserver import authentication, tunnel
+from mtv_operator.embedded.apiserver.application import Application
 from mtv_operator.embedded.apiserver.exchange import User
+from mtv_operator.embedded.apiserver.tunnel import Onward
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,24 @@ class Protocol(HttpToolsProtocol):
         certificate = transport.get_extra_info("peercert")
         if certificate:
             self.certificate_user = authentication.certificate_user(certificate)
+
+    def _should_upgrade(self) -> bool:
+        return self._get_upgrade() == b"websocket"
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over to a tunnel."""
+        self.connections.discard(self)
+        client = str(self.client[0]) if self.client else ""
+        application: Application = self.config.app  # type: ignore[assignment]
+
+        async def admit() -> Onward:
+            return await application.admit_upgrade(
+                str(self.scope["method"]), self.url, self.headers, self.certificate_user, client
+            )
+
+        task = self.loop.create_task(tunnel.open_tunnel(self.transport, admit))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -101,7 +121,7 @@ def _listen(address: str) -> socket.socket:
 
 
 async def serve(
-    application: Callable[..., Any],
+    application: Application,
     identity: Identity,
     sockets: list[socket.socket],
     on_stop: Callable[[], None],
@@ -116,6 +136,7 @@ async def serve(
         ssl_context_factory=lambda *_: tls_context(identity),
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         timeout_keep_alive=90,

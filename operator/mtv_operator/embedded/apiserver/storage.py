@@ -61,7 +61,9 @@ class Key(NamedTuple):
     name: str
 
 
-class _OwnerReference(msgspec.Struct, frozen=True, rename="camel"):
+class OwnerReference(msgspec.Struct, frozen=True, rename="camel"):
+    """Whom an object belongs to."""
+
     uid: str = ""
     kind: str = ""
     name: str = ""
@@ -74,7 +76,7 @@ class Meta(msgspec.Struct, frozen=True, rename="camel"):
 
     uid: str = ""
     labels: dict[str, str] | None = None
-    owner_references: tuple[_OwnerReference, ...] | None = None
+    owner_references: tuple[OwnerReference, ...] | None = None
     finalizers: tuple[str, ...] | None = None
     deletion_timestamp: str | None = None
     creation_timestamp: str | None = None
@@ -209,6 +211,10 @@ class Store:
         if found is None:
             found = self._tables[resource] = Table()
         return found
+
+    def tables(self) -> list[str]:
+        """Return the names of all resources that have, or had, objects."""
+        return list(self._tables)
 
     def get(self, key: Key) -> Entry | None:
         """Return the committed version of an object."""

@@ -13,8 +13,8 @@ from mtv_operator.embedded.apiserver import (
     names,
     patching,
     reading,
+    rendering,
     scale,
-    shapes,
     status,
     writing,
 )
@@ -29,6 +29,31 @@ Document = dict[str, Any]
 KEPT_NAMESPACES = ("default", "kube-system")
 
 
+def call_of(
+    deps: Deps, exchange: Exchange, served: Served, target: Target, *, applying: bool = False
+) -> Call:
+    """Return what a request asks to be written. Raises Refusal for options that are none."""
+    query = exchange.query
+    program = exchange.header(b"user-agent").partition("/")[0]
+    mode = query.text("fieldValidation")
+    if mode not in ("", "Ignore", "Strict", "Warn"):
+        supported = '"Ignore", "Warn", "Strict"'
+        message = f'Unsupported value: "{mode}": supported values: {supported}'
+        raise status.bad_request(f"fieldValidation: {message}")
+    return Call(
+        deps=deps,
+        served=served,
+        target=target,
+        user=exchange.user,
+        manager=query.text("fieldManager") or program or "unknown",
+        subresource=target.subresource,
+        dry_run=query.dry_run(),
+        field_validation=mode,
+        applying=applying,
+        warnings=exchange.warnings,
+    )
+
+
 async def create(deps: Deps, exchange: Exchange, served: Served, target: Target) -> None:
     """POST to a collection."""
     if target.name:
@@ -36,8 +61,8 @@ async def create(deps: Deps, exchange: Exchange, served: Served, target: Target)
     document = documents.parse_object(
         await exchange.body(), exchange.header(b"content-type"), served.info
     )
-    call = Call(deps=deps, exchange=exchange, served=served, target=target)
-    await _answer(call, 201, await writing.create(call, document))
+    call = call_of(deps, exchange, served, target)
+    await _answer(exchange, call, 201, await writing.create(call, document))
 
 
 async def replace(deps: Deps, exchange: Exchange, served: Served, target: Target) -> None:
@@ -47,13 +72,7 @@ async def replace(deps: Deps, exchange: Exchange, served: Served, target: Target
         await _scale(deps, exchange, served, target)
         return
     document = documents.parse_object(await exchange.body(), exchange.header(b"content-type"), info)
-    call = Call(
-        deps=deps,
-        exchange=exchange,
-        served=served,
-        target=target,
-        subresource=target.subresource,
-    )
+    call = call_of(deps, exchange, served, target)
     meta = document.get("metadata")
     if isinstance(meta, dict) and not meta.get("name"):
         raise call.invalid("", [names.required("metadata.name", "name is required")])
@@ -62,7 +81,9 @@ async def replace(deps: Deps, exchange: Exchange, served: Served, target: Target
         problem = names.invalid("metadata.resourceVersion", 0, rule)
         raise call.invalid(target.name, [problem])
     fresh = encode(document)
-    await _answer(call, 200, await writing.update(call, lambda _: msgspec.json.decode(fresh)))
+    await _answer(
+        exchange, call, 200, await writing.update(call, lambda _: msgspec.json.decode(fresh))
+    )
 
 
 async def patch(deps: Deps, exchange: Exchange, served: Served, target: Target) -> None:
@@ -75,21 +96,15 @@ async def patch(deps: Deps, exchange: Exchange, served: Served, target: Target) 
     if media not in accepted:
         raise status.unsupported_media_type(media, accepted)
     body = documents.parse(content, media)
-    call = Call(
-        deps=deps,
-        exchange=exchange,
-        served=served,
-        target=target,
-        subresource=target.subresource,
-        applying=media == documents.APPLY_PATCH,
-    )
+    applying = media == documents.APPLY_PATCH
+    call = call_of(deps, exchange, served, target, applying=applying)
     if target.subresource == "scale":
-        await _patch_scale(call, body, media)
+        await _patch_scale(exchange, call, body, media)
     elif call.applying:
-        await _apply(call, body)
+        await _apply(exchange, call, body)
     else:
         build = _patcher(call, body, media)
-        await _answer(call, 200, await writing.update(call, build))
+        await _answer(exchange, call, 200, await writing.update(call, build))
 
 
 def _patcher(call: Call, body: Any, media: str) -> Build:  # noqa: ANN401 - any JSON
@@ -125,9 +140,9 @@ def _patch_refused(call: Call, failure: patching.PatchFailed) -> status.Refusal:
     return status.Refusal(422, "Invalid", message, {**details, "causes": causes})
 
 
-async def _apply(call: Call, body: Any) -> None:  # noqa: ANN401 - any JSON
+async def _apply(exchange: Exchange, call: Call, body: Any) -> None:  # noqa: ANN401 - any JSON
     """Server-side apply: makes the object when there is none."""
-    query, info = call.exchange.query, call.served.info
+    query, info = exchange.query, call.served.info
     if not query.text("fieldManager"):
         problem = names.required("fieldManager", "is required for apply patch")
         raise status.invalid("meta.k8s.io", "PatchOptions", "", [problem])
@@ -157,14 +172,14 @@ async def _apply(call: Call, body: Any) -> None:  # noqa: ANN401 - any JSON
     if call.deps.store.head(call.key) is None and not call.subresource:
         if meta["name"] != call.target.name:
             raise status.bad_request("the name in the data does not match the name on the URL")
-        await _answer(call, 201, await writing.create(call, build(None)))
+        await _answer(exchange, call, 201, await writing.create(call, build(None)))
     else:
-        await _answer(call, 200, await writing.update(call, build))
+        await _answer(exchange, call, 200, await writing.update(call, build))
 
 
-async def _answer(call: Call, code: int, entry: Entry) -> None:
-    shape = shapes.choose(call.exchange, call.served, many=False)
-    await call.exchange.answer(code, shape.one(entry))
+async def _answer(exchange: Exchange, call: Call, code: int, entry: Entry) -> None:
+    shape = rendering.choose(exchange, call.served, many=False)
+    await exchange.answer(code, shape.one(entry))
 
 
 # scale
@@ -182,12 +197,12 @@ async def _scale(deps: Deps, exchange: Exchange, served: Served, target: Target)
     )
     if not isinstance(wanted, dict):
         raise status.bad_request("the body is no Scale")
-    call = Call(deps=deps, exchange=exchange, served=served, target=target, subresource="scale")
+    call = call_of(deps, exchange, served, target)
     entry = await writing.update(call, lambda before: scale.scaled(before, wanted, served.info))
     await exchange.answer_object(200, scale.view(entry.document(), served.info))
 
 
-async def _patch_scale(call: Call, body: Any, media: str) -> None:  # noqa: ANN401 - any JSON
+async def _patch_scale(exchange: Exchange, call: Call, body: Any, media: str) -> None:  # noqa: ANN401 - any JSON
     info = call.served.info
 
     def build(before: Document) -> Document:
@@ -202,7 +217,7 @@ async def _patch_scale(call: Call, body: Any, media: str) -> None:  # noqa: ANN4
         return scale.scaled(before, wanted, info)
 
     entry = await writing.update(call, build)
-    await call.exchange.answer_object(200, scale.view(entry.document(), info))
+    await exchange.answer_object(200, scale.view(entry.document(), info))
 
 
 # deletion
@@ -210,23 +225,23 @@ async def _patch_scale(call: Call, body: Any, media: str) -> None:  # noqa: ANN4
 
 async def delete(deps: Deps, exchange: Exchange, served: Served, target: Target) -> None:
     """DELETE of one object."""
-    options = _delete_options(await exchange.body(), exchange.query)
+    options = delete_options(await exchange.body(), exchange.query)
     info = served.info
     if info.plural == "namespaces" and not info.group and target.name in KEPT_NAMESPACES:
         raise status.forbidden("", "namespaces", target.name, "this namespace may not be deleted")
-    call = Call(deps=deps, exchange=exchange, served=served, target=target)
+    call = call_of(deps, exchange, served, target)
     entry, gone = await writing.delete(call, options)
     if gone:
         uid = entry.meta.uid
         answer = status.success(info.group, info.plural, target.name, uid)
         await exchange.answer_object(200, answer)
     else:
-        await _answer(call, 200, entry)
+        await _answer(exchange, call, 200, entry)
 
 
 async def delete_collection(deps: Deps, exchange: Exchange, served: Served, target: Target) -> None:
     """DELETE of all objects that fit the selectors."""
-    options = _delete_options(await exchange.body(), exchange.query)
+    options = delete_options(await exchange.body(), exchange.query)
     test = reading.test_of(exchange, served)
     found = deps.store.table(served.table).select(target.namespace)
     deleted = []
@@ -236,13 +251,13 @@ async def delete_collection(deps: Deps, exchange: Exchange, served: Served, targ
         one = Target(
             target.group, target.version, entry.key.namespace, target.plural, entry.key.name, ""
         )
-        call = Call(deps=deps, exchange=exchange, served=served, target=one)
+        call = call_of(deps, exchange, served, one)
         try:
             deleted.append((await writing.delete(call, options))[0])
         except status.Refusal as refusal:
             if refusal.reason != "NotFound":
                 raise
-    shape = shapes.choose(exchange, served, many=True)
+    shape = rendering.choose(exchange, served, many=True)
     list_meta = {"resourceVersion": str(deps.store.revision)}
     await exchange.answer(200, shape.many(deleted, list_meta))
 
@@ -260,7 +275,8 @@ class _DeleteOptions(msgspec.Struct, rename="camel"):
     dry_run: list[str] | None = None
 
 
-def _delete_options(content: bytes, query: Query) -> metadata.DeleteOptions:
+def delete_options(content: bytes, query: Query) -> metadata.DeleteOptions:
+    """Return how an object shall be deleted: by the body, or the query. Raises Refusal."""
     try:
         said = msgspec.json.decode(content, type=_DeleteOptions) if content else _DeleteOptions()
     except (msgspec.DecodeError, msgspec.ValidationError) as error:

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from mtv_operator.embedded.apiserver import (
     builtin,
+    definition_checks,
     definitions,
     events,
     field_management,
     metadata,
     names,
-    shapes,
+    rendering,
     status,
 )
+from mtv_operator.embedded.apiserver.admission import Review
 from mtv_operator.embedded.apiserver.deps import Deps
-from mtv_operator.embedded.apiserver.exchange import Exchange, encode
+from mtv_operator.embedded.apiserver.exchange import User, encode
 from mtv_operator.embedded.apiserver.registry import DEFINITIONS, Served
 from mtv_operator.embedded.apiserver.requests import Target
 from mtv_operator.embedded.apiserver.schemas import FieldError
@@ -38,27 +40,23 @@ Build = Callable[[Document], Document]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One write: who asks for what."""
+    """One write: who asks for what, and how."""
 
     deps: Deps
-    exchange: Exchange
     served: Served
     target: Target
+    user: User
+    manager: str = "mtv-apiserver"  # of fields
     subresource: str = ""
+    dry_run: bool = False
+    field_validation: str = ""
     applying: bool = False  # server-side apply keeps its own record of fields
+    warnings: list[str] = field(default_factory=list)  # for the client
 
     @property
     def key(self) -> Key:
         """Return where the object lives."""
         return Key(self.served.table, self.target.namespace, self.target.name)
-
-    @property
-    def manager(self) -> str:
-        """Return the field manager: as the client says, or the program's name."""
-        told = self.exchange.query.text("fieldManager")
-        if told:
-            return told
-        return self.exchange.header(b"user-agent").partition("/")[0] or "unknown"
 
     def not_found(self) -> status.Refusal:
         """Return the refusal that says there is no such object."""
@@ -73,16 +71,17 @@ class Call:
 
 async def create(call: Call, document: Document) -> Entry:
     """Store a new object. Raises Refusal."""
-    served, deps, exchange = call.served, call.deps, call.exchange
-    info = served.info
+    deps, info = call.deps, call.served.info
+    if call.served.terminating:
+        raise status.method_not_allowed(info.group, info.plural, "create")
     document = _admit(call, document)
     _check_place(call, document)
     builtin.default_new(document, info)
-    mutated = await deps.admission.mutate(exchange, "CREATE", served, call.target, None, document)
+    mutated = await deps.admission.mutate(_review(call, "CREATE", None, document))
     if mutated is not document:
         document = _admit(call, mutated)
     now = deps.clock()
-    if "status" in info.subresources and served.definition:
+    if "status" in info.subresources and call.served.definition:
         document.pop("status", None)
     metadata.prepare_create(document, info, str(uuid.uuid4()), now)
     _settle(call, document, now)
@@ -92,11 +91,25 @@ async def create(call: Call, document: Document) -> Entry:
         )
     _check(call, None, document)
     key = _free_key(call, document)
-    await deps.admission.validate(exchange, "CREATE", served, call.target, None, document)
+    await deps.admission.validate(_review(call, "CREATE", None, document))
     _check_namespace(call, key.namespace)
     if deps.store.head(key) is not None:
         raise status.already_exists(info.group, info.plural, key.name)
     return await _store(call, key, document)
+
+
+def _review(call: Call, operation: str, before: Document | None, after: Document | None) -> Review:
+    """Return what admission webhooks are asked."""
+    return Review(
+        operation=operation,
+        served=call.served,
+        target=call.target,
+        user=call.user,
+        before=before,
+        after=after,
+        dry_run=call.dry_run,
+        warnings=call.warnings,
+    )
 
 
 def _free_key(call: Call, document: Document) -> Key:
@@ -163,14 +176,14 @@ def _admit(call: Call, document: Document) -> Document:
         warnings += more
     builtin.default(document, info)
     if warnings:
-        mode = call.exchange.query.text("fieldValidation")
+        mode = call.field_validation
         if mode == "Strict":
             raise status.bad_request(
                 f'{info.kind} in version "{info.version}" cannot be handled as a {info.kind}:'
                 f" strict decoding error: {', '.join(warnings)}"
             )
         if mode != "Ignore":
-            call.exchange.warnings += warnings
+            call.warnings.extend(warnings)
     return document
 
 
@@ -190,7 +203,7 @@ def _check(call: Call, before: Document | None, document: Document) -> None:
 
 def _settle(call: Call, document: Document, now: datetime) -> None:
     """Write what the server itself says in an object's status."""
-    if call.served.table == DEFINITIONS and not definitions.problems(document):
+    if call.served.table == DEFINITIONS and not definition_checks.problems(document):
         definitions.establish(document, call.deps.registry.infos(), metadata.timestamp(now))
 
 
@@ -202,12 +215,10 @@ async def update(call: Call, build: Build) -> Entry:
         entry = store.head(call.key)
         if entry is None:
             raise call.not_found()
-        before = shapes.shown(entry, served)
-        after = _admit(call, build(shapes.shown(entry, served)))
+        before = rendering.shown(entry, served)
+        after = _admit(call, build(rendering.shown(entry, served)))
         _check_identity(call, before, after)
-        mutated = await deps.admission.mutate(
-            call.exchange, "UPDATE", served, call.target, before, after
-        )
+        mutated = await deps.admission.mutate(_review(call, "UPDATE", before, after))
         if mutated is not after:
             after = _admit(call, mutated)
         now = deps.clock()
@@ -220,7 +231,7 @@ async def update(call: Call, build: Build) -> Entry:
                 before, after, call.manager, "Update", info, now, call.subresource
             )
         _check(call, before, after)
-        await deps.admission.validate(call.exchange, "UPDATE", served, call.target, before, after)
+        await deps.admission.validate(_review(call, "UPDATE", before, after))
         if store.head(call.key) is not entry:
             continue
         if metadata.may_go(after, info):
@@ -252,7 +263,7 @@ def _check_identity(call: Call, before: Document, after: Document) -> None:
 async def _store(call: Call, key: Key, document: Document, *, deleted: bool = False) -> Entry:
     """Write, and return what was written; with dry run, what would have been."""
     document = events.convert(document, call.served.stored_as)
-    if call.exchange.query.dry_run():
+    if call.dry_run:
         return Entry(key, 0, encode(document))
     return await call.deps.store.stage(key, document, deleted=deleted)
 
@@ -267,7 +278,7 @@ async def delete(call: Call, options: metadata.DeleteOptions) -> tuple[Entry, bo
             raise call.not_found()
         before = entry.document()
         metadata.check_preconditions(before, info, options.uid, options.resource_version)
-        await deps.admission.validate(call.exchange, "DELETE", served, call.target, before, None)
+        await deps.admission.validate(_review(call, "DELETE", before, None))
         if store.head(call.key) is not entry:
             continue
         after = entry.document()
@@ -276,3 +287,33 @@ async def delete(call: Call, options: metadata.DeleteOptions) -> tuple[Entry, bo
             return entry, gone
         return await store.stage(call.key, after, deleted=gone), gone
     raise status.conflict(info.group, info.plural, call.target.name)
+
+
+async def amend(deps: Deps, served: Served, key: Key, change: Callable[[Document], None]) -> None:
+    """Change an object as the server itself: no webhook is asked, no schema checked.
+
+    An object that nothing keeps any longer goes with it.
+    """
+    entry = deps.store.head(key)
+    if entry is None:
+        return
+    before, after = entry.document(), entry.document()
+    change(after)
+    if metadata.may_go(after, served.info):
+        await deps.store.stage(key, after, deleted=True)
+    elif not metadata.same(before, after):
+        await deps.store.stage(key, after)
+
+
+async def remove(
+    deps: Deps, served: Served, key: Key, user: User, *, propagation: str = "", uid: str = ""
+) -> None:
+    """Delete an object as the server itself; that it is gone already is fine."""
+    info = served.info
+    target = Target(info.group, info.version, key.namespace, info.plural, key.name, "")
+    call = Call(deps=deps, served=served, target=target, user=user)
+    try:
+        await delete(call, metadata.DeleteOptions(propagation=propagation, uid=uid))
+    except status.Refusal as refusal:
+        if refusal.reason != "NotFound":
+            raise
