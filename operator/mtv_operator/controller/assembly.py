@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 
 from mtv_operator.migration import controllers as migration
 from mtv_operator.migration.inventory_cache import Inventories
 from mtv_operator.migration.world import World
 from mtv_operator.objects import Caches, Client, Key
 from mtv_operator.reconciling import Controller
+from mtv_operator.virt_controller import controllers as virtual_machines
 
 Enqueue = Callable[[str, Key], None]
 
@@ -24,6 +26,7 @@ class Options:
     vms_at_once: int = migration.VMS_AT_ONCE
     leader_election: bool = False
     namespace: str = "mtv"
+    launcher_image: str = "mtv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,14 @@ def assemble(
     seen = World(client, caches, inventories)
     own = migration.build(seen, migration.Settings(vms_at_once=options.vms_at_once))
 
+    machines = virtual_machines.build(
+        client,
+        caches,
+        virtual_machines.Settings(image=options.launcher_image, version=metadata.version("mtv")),
+    )
+
     def wire(enqueue: Enqueue) -> None:
         seen.wire(enqueue)
+        machines.wire(enqueue)
 
-    return Assembled(controllers=tuple(own), wire=wire, inventory_changed=seen.inventory_changed)
+    return Assembled(controllers=(*own, *machines.controllers), wire=wire, inventory_changed=seen.inventory_changed)

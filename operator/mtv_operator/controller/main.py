@@ -117,6 +117,7 @@ def _options(arguments: list[str]) -> Options:
         action="store_true",
         help="pods that copy disks use the host's network",
     )
+    parser.add_argument("--launcher-image", default="mtv", help="image of VMs' launcher pods")
     parser.add_argument("--workers", type=int, default=4, help="objects reconciled at once")
     parser.add_argument(
         "--vms-at-once", type=int, default=10, help="VMs that are migrated at once, of all plans"
