@@ -28,11 +28,11 @@ from mtv_operator.migration import (
     maps,
     provider,
     run,
-    vm_run,
+    vm_scene,
 )
 from mtv_operator.migration.conditions import Category
 from mtv_operator.migration.run import Run
-from mtv_operator.migration.vm_run import Faults, Scene
+from mtv_operator.migration.vm_scene import Faults, Scene
 from mtv_operator.reconciling import Decision
 
 FINALIZER = "mtv.dev/plan"
@@ -120,7 +120,7 @@ def _running(observed: Observed, planned: PlannedPlan | None, now: datetime) -> 
     status = observed.status.migration
     assert status is not None
     if planned is None:  # the inventory is not there yet: nothing is lost by waiting
-        return Decision(status=observed.status, requeue_after_s=vm_run.WAIT_S)
+        return Decision(status=observed.status, requeue_after_s=vm_scene.WAIT_S)
     step = run.go_on(
         _scene(observed, planned),
         status,

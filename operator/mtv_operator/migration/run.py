@@ -16,10 +16,10 @@ import msgspec
 from mtv.api import forklift, meta
 from mtv.api.forklift import Condition
 from mtv.planning.plan import PlannedPlan
-from mtv_operator.migration import actions, conditions, progress, vm_run
+from mtv_operator.migration import actions, conditions, progress, source_power, vm_run
 from mtv_operator.migration.conditions import Category
 from mtv_operator.migration.progress import CANCELED, FAILED, SUCCEEDED
-from mtv_operator.migration.vm_run import Scene
+from mtv_operator.migration.vm_scene import Scene
 
 EXECUTING = "Executing"
 replace = msgspec.structs.replace
@@ -166,7 +166,7 @@ def afterwards(scene: Scene, status: forklift.PlanMigrationStatus, now: datetime
         if step.requeue_after_s is not None:
             waits.append(step.requeue_after_s)
     unfinished = [vm for vm in vms if progress.outcome_of(vm) in (FAILED, CANCELED)]
-    todo += [one for one in vm_run.stale_now(scene, unfinished) if one not in todo]
+    todo += [one for one in source_power.stale_now(scene, unfinished) if one not in todo]
     return Run(
         status=replace(status, vms=tuple(vms)),
         actions=tuple(todo),

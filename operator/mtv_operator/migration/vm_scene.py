@@ -1,0 +1,95 @@
+"""What the run of one VM looks at, and what it returns. Data, and the few words around it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from mtv import errors
+from mtv.api import core, forklift, kubevirt
+from mtv.api.mtv import DiskTransfer
+from mtv.inventory.model import PowerState
+from mtv.planning import labels
+from mtv.planning.plan import PlannedPlan, PlannedVM
+from mtv.planning.power_off import PowerOff
+from mtv_operator.migration import actions, itinerary, progress
+
+WAIT_S = 1.0  # until the next look at what sends no event
+
+Faults = Mapping[str, errors.MigrationError]  # by the name of the action that was refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What the VMs of a run have in common, and what is seen of the target."""
+
+    plan: forklift.Plan
+    planned: PlannedPlan
+    owner: labels.Owner
+    provider: str  # key of its inventory
+    current: bool  # whether the inventory is connected, not that of an earlier connection
+    power_off: PowerOff
+    secret_copy: core.Secret | None
+    transfers: Mapping[str, DiskTransfer]
+    claims: Mapping[str, core.PersistentVolumeClaim]
+    vms: Mapping[str, kubevirt.VirtualMachine]
+    run: Mapping[str, forklift.VMStatus]  # all VMs of the run, by id
+    faults: Mapping[str, Faults] = field(default_factory=dict)  # by VM id
+
+    def faults_of(self, vm: forklift.VMStatus) -> Faults:
+        """Return what the actions of a VM were refused with."""
+        return self.faults.get(vm.id or "", {})
+
+    def of(self, vm: forklift.VMStatus) -> PlannedVM | None:
+        """Return what is planned for a VM; None when it is no longer in the inventory."""
+        return next((one for one in self.planned.vms if one.vm and one.id == vm.id), None)
+
+    def target_of(self, vm: forklift.VMStatus) -> kubevirt.VirtualMachine | None:
+        """Return the VM that this plan made of `vm`."""
+        return next(
+            (
+                one
+                for one in self.vms.values()
+                if self.owner.selects(one.metadata.labels, vm.id or "")
+            ),
+            None,
+        )
+
+    def transfers_of(self, vm: forklift.VMStatus) -> list[DiskTransfer]:
+        """Return the transfers that this plan made for a VM, in any run."""
+        return [
+            one
+            for one in self.transfers.values()
+            if self.owner.selects(one.metadata.labels, vm.id or "")
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """Where a VM is next, and what is to be done on the way there, before that is stored."""
+
+    vm: forklift.VMStatus
+    actions: tuple[actions.OfPlan, ...] = ()
+    requeue_after_s: float | None = None
+
+
+def sentence(fault: errors.MigrationError) -> str:
+    """Return an error and its way out."""
+    return f"{fault} ({fault.hint})" if fault.hint else str(fault)
+
+
+def failed(vm: forklift.VMStatus, *reasons: str) -> Advance:
+    """Return the VM with an error, which is stored before anything is undone."""
+    return Advance(vm=progress.erred(vm, reasons))
+
+
+def onward(vm: forklift.VMStatus, now: datetime) -> forklift.VMStatus:
+    """Return the VM in its next phase."""
+    phase = itinerary.next_phase(vm.phase, itinerary.Course())
+    return progress.entered(vm, phase, now)
+
+
+def power_of(planned: PlannedVM) -> PowerState | None:
+    """Return the power state of the source, as the inventory has it."""
+    return planned.vm.power_state if planned.vm else None
