@@ -268,7 +268,8 @@ def _with_conditions(observed: Observed, instance: Vmi, pod: core.Pod | None, no
 
 
 def _gate(instance: Vmi, pod: core.Pod | None) -> list[Action]:
-    if pod is None or pods.is_going(pod) or phases.of(instance) is not Phase.RUNNING:
+    going = pod is None or pods.is_going(pod) or phases.is_going(instance)
+    if pod is None or going or phases.of(instance) is not Phase.RUNNING:
         return []
     unpaused = not conditions.is_true(_status(instance).conditions, "Paused")
     if pods.gate_is(pod, "True" if unpaused else "False"):
