@@ -34,11 +34,19 @@ GUEST_DISK = ROOT / "tests/guest/build/kvguest.raw"
 class Pod:
     """One pod: `start` runs the launcher in it, leaving the `with` block takes all of it away."""
 
-    def __init__(self, folder: Path, name: str, vmi_uid: str, *, subnet: int = 77) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        vmi_uid: str,
+        *,
+        subnet: int = 77,
+        kubelet_root: Path | None = None,
+    ) -> None:
         self.name = name
         self.uid = str(uuid.uuid4())
         self.vmi_uid = vmi_uid
-        self.kubelet_root = folder / "kubelet"
+        self.kubelet_root = kubelet_root or folder / "kubelet"
         self.emptydirs = self.kubelet_root / f"pods/{self.uid}/volumes/kubernetes.io~empty-dir"
         self.claims: dict[str, Path] = {}
         self.log = folder / f"{name}.log"
@@ -93,7 +101,7 @@ class Pod:
 
     def claim(self, volume: str, disk: Path | None = None) -> Path:
         """Make a claim's folder, with a copy of `disk` as its disk.img."""
-        path = self.kubelet_root.parent / "claims" / volume
+        path = self._etc / "claims" / volume
         path.mkdir(parents=True)
         if disk is not None:
             shutil.copy(disk, path / "disk.img")

@@ -39,6 +39,7 @@ class Settings:
     node: str
     kubelet_root: Path
     state: Path
+    kvm_verdict: Path
     host: str
     port: int
     certificate: str
@@ -53,7 +54,7 @@ def parse(arguments: list[str]) -> Settings:
     parser = argparse.ArgumentParser(prog="virt-handler", description=__doc__)
     add = parser.add_argument
     add("--kubeconfig", default="", help="where the API server is (default: as in a pod)")
-    add("--node-name", required=True, help="the Node object that this machine is")
+    add("--node-name", "--node", required=True, help="the Node object that this machine is")
     add(
         "--kubelet-root", type=Path, default=Path("/var/lib/kubelet"), metavar="FOLDER",
         help="where pods/<uid>/volumes are (default: %(default)s)",
@@ -61,6 +62,10 @@ def parse(arguments: list[str]) -> Settings:
     add(
         "--state-dir", type=Path, default=None, metavar="FOLDER",
         help="what is kept of this node (default: virt-handler below the kubelet's root)",
+    )  # fmt: skip
+    add(
+        "--kvm-verdict", type=Path, default=None, metavar="FILE",
+        help="what the KVM probe found at this boot (default: kvm.json in the state's folder)",
     )  # fmt: skip
     add("--listen", default=f"0.0.0.0:{PORT}", metavar="ADDRESS:PORT", help="for virt-api")
     add("--tls-cert", default="", metavar="FILE", help="the server's certificate")
@@ -71,9 +76,9 @@ def parse(arguments: list[str]) -> Settings:
         help=f"the name in a client's certificate (default: {', '.join(CLIENTS)})",
     )  # fmt: skip
     add(
-        "--emulation", type=Policy, choices=list(Policy), default=Policy.AUTO,
+        "--emulation", type=Policy, choices=list(Policy), default=Policy.NEVER,
         help="auto, allow: emulate where KVM is not usable; never: only where the KubeVirt object "
-        "says useEmulation",
+        "says useEmulation (the default)",
     )  # fmt: skip
     given = parser.parse_args(arguments)
     host, _, port = given.listen.rpartition(":")
@@ -86,11 +91,13 @@ def parse(arguments: list[str]) -> Settings:
             "--client-ca is missing: without it everybody on the network could open consoles; "
             "it may be left out with --listen 127.0.0.1:PORT"
         )
+    state = given.state_dir or given.kubelet_root / "virt-handler"
     return Settings(
         kubeconfig=given.kubeconfig,
         node=given.node_name,
         kubelet_root=given.kubelet_root,
-        state=given.state_dir or given.kubelet_root / "virt-handler",
+        state=state,
+        kvm_verdict=given.kvm_verdict or state / "kvm.json",
         host=host.strip("[]") or "0.0.0.0",
         port=int(port),
         certificate=given.tls_cert,
@@ -103,7 +110,7 @@ def parse(arguments: list[str]) -> Settings:
 
 def serve(settings: Settings, stop: threading.Event) -> None:
     """Do this node's part until `stop`. Raises MigrationError for what cannot be mended here."""
-    verdict = kvm_probe.cached(settings.state / "kvm.json")
+    verdict = kvm_probe.cached(settings.kvm_verdict)
     log.info("KVM %s: %s", "is usable" if verdict.usable else "is not usable", verdict.message)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(Client.connect(settings.kubeconfig or None))
