@@ -76,19 +76,21 @@ async def create(call: Call, document: Document) -> Entry:
         raise status.method_not_allowed(info.group, info.plural, "create")
     document = _admit(call, document)
     _check_place(call, document)
+    now = deps.clock()
+    if "status" in info.subresources and call.served.definition:
+        document.pop("status", None)
+    if not call.applying:  # what is filled in below, and by webhooks, is nobody's
+        document = field_management.track(
+            None, document, call.manager, "Update", info, now, call.subresource
+        )
     builtin.default_new(document, info)
     mutated = await deps.admission.mutate(_review(call, "CREATE", None, document))
     if mutated is not document:
         document = _admit(call, mutated)
-    now = deps.clock()
-    if "status" in info.subresources and call.served.definition:
-        document.pop("status", None)
+        if "status" in info.subresources and call.served.definition:
+            document.pop("status", None)
     metadata.prepare_create(document, info, str(uuid.uuid4()), now)
     _settle(call, document, now)
-    if not call.applying:
-        document = field_management.track(
-            None, document, call.manager, "Update", info, now, call.subresource
-        )
     _check(call, None, document)
     key = _free_key(call, document)
     await deps.admission.validate(_review(call, "CREATE", None, document))
