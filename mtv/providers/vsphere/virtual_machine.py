@@ -241,7 +241,8 @@ def _disk(device: Any, controller: Any, extra: Mapping[str, str]) -> Disk:
         key=device.key,
         file=getattr(backing, "fileName", None) or "",
         base_file=chain[-1],
-        capacity_bytes=device.capacityInKB * 1024 if capacity is None else capacity,
+        # pyvmomi has a subclass of int for longs, which encoders do not take.
+        capacity_bytes=int(device.capacityInKB * 1024 if capacity is None else capacity),
         datastore=moref(getattr(backing, "datastore", None)),
         controller_key=device.controllerKey or 0,
         controller_model=model,
@@ -355,8 +356,8 @@ def _guest_disk(item: Any) -> GuestDisk:
     mappings = getattr(item, "mappings", None) or ()
     return GuestDisk(
         path=item.diskPath or "",
-        capacity_bytes=item.capacity or 0,
-        free_bytes=item.freeSpace or 0,
+        capacity_bytes=int(item.capacity or 0),
+        free_bytes=int(item.freeSpace or 0),
         filesystem=item.filesystemType or "",
         disk_key=mappings[0].key if mappings else 0,
     )
