@@ -147,8 +147,9 @@ def describe(
     user = user_of(pod, container)
     privileged = bool(context.privileged)
     bounding, ambient = capabilities(context, user.uid)
+    own = {mount.mount_path for mount in container.volume_mounts}
     mounts = [
-        *(Mount(here, there) for there, here in sandbox.files.items()),
+        *(Mount(here, there) for there, here in sandbox.files.items() if there not in own),
         *_volume_mounts(container, sandbox.volumes, environment),
         Mount(str(state / "message"), container.termination_message_path or TERMINATION_LOG),
     ]

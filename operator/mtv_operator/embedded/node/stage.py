@@ -370,10 +370,12 @@ def main() -> int:
     if not end_with(int(sys.argv[1])):
         return 1
     container = decode(sys.stdin.read())
+    # By descriptor: when the container has its own root, this process has it too.
+    state = os.open(container.state, os.O_PATH | os.O_DIRECTORY)
     fault = start(container)
     if fault:
-        with open(f"{container.state}/fault", "w", encoding="utf-8") as file:
-            file.write(fault)
+        written = os.open("fault", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644, dir_fd=state)
+        os.write(written, fault.encode())
     return 1 if fault else 0
 
 
@@ -398,10 +400,8 @@ def start(container: Container) -> str:
     os.close(fault_write)
     record(container, pid)
     os.write(go_write, b"g")
-    fault = b"".join(iter(lambda: os.read(fault_read, 4096), b"")).decode()
-    if not fault and os.waitpid(pid, os.WNOHANG)[0]:
-        fault = "the container's first process ended before the command was started"
-    return fault
+    # The pipe closes when the shell runs. A shell that has ended by then has left its exit code.
+    return b"".join(iter(lambda: os.read(fault_read, 4096), b"")).decode()
 
 
 def describe(error: OSError) -> str:

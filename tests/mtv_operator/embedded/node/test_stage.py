@@ -234,3 +234,24 @@ def test_device_when_asked_for_belongs_to_the_containers_user(tmp_path):
 def test_description_when_encoded_and_decoded_is_the_same(tmp_path):
     described = container(tmp_path, "true", mounts=[stage.Mount("/a", "/b")])
     assert stage.decode(json.dumps(json.loads(stage.encode(described)))) == described
+
+
+def test_fault_after_the_root_was_changed_is_still_reported(tmp_path):
+    (tmp_path / "file").touch()
+    # A folder cannot be mounted at a file that is there.
+    described = container(
+        tmp_path / "c", "true", mounts=[stage.Mount(str(tmp_path), "/etc/hostname")]
+    )
+    assert start(described) == 1
+    assert "/etc/hostname" in (tmp_path / "c/fault").read_text()
+
+
+def test_stage_whose_node_is_gone_starts_nothing(tmp_path):
+    described = container(tmp_path, "true")
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", stage.__file__, "1"],
+        input=stage.encode(described).encode(),
+        check=False,
+    )
+    assert done.returncode == 1
+    assert not (tmp_path / "process").exists()
