@@ -45,11 +45,20 @@ _PRIMITIVES: Mapping[str, Document] = {
 SCALAR_DEFINITIONS: Mapping[str, tuple[str, Document]] = {
     "quantity": (
         "io.k8s.apimachinery.pkg.api.resource.Quantity",
-        {"type": "string", "description": "A number with an SI or binary suffix: 500m, 2, 4Gi."},
+        {
+            "type": "string",
+            "description": "A number with an SI or binary suffix: 500m, 2, 4Gi.",
+            "x-kubernetes-int-or-string": True,
+        },
     ),
     "intstr": (
         "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
-        {"type": "string", "format": "int-or-string", "description": "A number or a string."},
+        {
+            "type": "string",
+            "format": "int-or-string",
+            "description": "A number or a string.",
+            "x-kubernetes-int-or-string": True,
+        },
     ),
     "time": (
         "io.k8s.apimachinery.pkg.apis.meta.v1.Time",

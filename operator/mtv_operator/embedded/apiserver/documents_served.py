@@ -40,6 +40,11 @@ class Documents:
                 await self._send(exchange, path, "", lambda: discovery.group(infos, group, others))
             case ["apis", group, version]:
                 await self._resources(exchange, path, group, version)
+            case ["openapi", "v2"] if PROTOBUF in exchange.header(b"accept"):
+                content_type = PROTOBUF.replace("@", ".").encode()  # "@" is not legal in answers
+                await self._send(
+                    exchange, path, PROTOBUF, lambda: openapi.v2_protobuf(infos), content_type
+                )
             case ["openapi", "v2"]:
                 await self._send(exchange, path, "", lambda: openapi.v2(infos))
             case ["openapi", "v3"]:
@@ -109,7 +114,8 @@ class Documents:
             document = build()
             if document is None:
                 raise status.no_such_path()
-            body = self._kept[path, variant] = encode(document)
+            body = document if isinstance(document, bytes) else encode(document)
+            self._kept[path, variant] = body
         await exchange.answer(200, body, content_type)
 
 

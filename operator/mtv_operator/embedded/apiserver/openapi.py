@@ -13,12 +13,13 @@ from typing import Any
 
 import msgspec
 
-from mtv_operator.embedded.apiserver import builtin_types, discovery
+from mtv_operator.embedded.apiserver import builtin_types, discovery, openapi_protobuf
 from mtv_operator.embedded.apiserver.kinds import ResourceInfo
 
 Document = dict[str, Any]
 
 GVK = "x-kubernetes-group-version-kind"
+_INT_OR_STRING = "x-kubernetes-int-or-string"
 _V2_PREFIX = "#/definitions/"
 _V3_PREFIX = "#/components/schemas/"
 _OBJECT_META = "meta.v1.ObjectMeta"
@@ -53,6 +54,11 @@ def v2(infos: Sequence[ResourceInfo]) -> Document:
         "paths": paths,
         "definitions": {name: _for_v2(one) for name, one in definitions.items()},
     }
+
+
+def v2_protobuf(infos: Sequence[ResourceInfo]) -> bytes:
+    """Return the body of /openapi/v2 for clients that want protobuf, as kubectl does."""
+    return openapi_protobuf.encoded(v2(infos))
 
 
 def v3_index(infos: Sequence[ResourceInfo]) -> Document:
@@ -141,7 +147,8 @@ def _definitions(infos: Iterable[ResourceInfo], prefix: str, wrap: Wrap) -> Docu
 
 def _builtin_closure(needed: list[str], prefix: str, wrap: Wrap) -> Document:
     found: Document = {
-        name: dict(schema) for name, schema in builtin_types.SCALAR_DEFINITIONS.values()
+        name: schema if prefix == _V2_PREFIX else _with_alternatives(schema)
+        for name, schema in builtin_types.SCALAR_DEFINITIONS.values()
     }
     todo = list(needed)
     seen = set()
@@ -156,6 +163,14 @@ def _builtin_closure(needed: list[str], prefix: str, wrap: Wrap) -> Document:
         found[builtin_types.full_name(name)] = schema
         todo += builtin_types.references(name)
     return found
+
+
+def _with_alternatives(schema: Document) -> Document:
+    """Return the definition of a scalar that may also be a number, as OpenAPI 3.0 can say it."""
+    if _INT_OR_STRING not in schema:
+        return schema
+    rest = {name: one for name, one in schema.items() if name not in ("type", _INT_OR_STRING)}
+    return {**rest, "oneOf": [{"type": "string"}, {"type": "number"}]}
 
 
 def _list(info: ResourceInfo, name: str, prefix: str, wrap: Wrap) -> Document:
