@@ -99,6 +99,7 @@ class World:
         stored = self.client.create(msgspec.structs.replace(instance, metadata=metadata))
         uid = stored.metadata.uid
         root = self.handler.kubelet_root
+        folder.mkdir(exist_ok=True)
         with Pod(folder, instance.metadata.name, uid, kubelet_root=root) as pod:
             pod.claim("root", GUEST_DISK)
             if start:

@@ -216,7 +216,7 @@ def micro(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Said:
     """An event to record."""
 
@@ -232,9 +232,9 @@ def said(before: Vmi, after: Vmi, domain: Domain) -> list[Said]:
     if old == new:
         return []
     if new == instance_status.RUNNING:
-        return [Said(reason="Started", message="VirtualMachineInstance started.")]
+        return [Said("Started", "VirtualMachineInstance started.")]
     if new == instance_status.SUCCEEDED:
-        return [Said(reason="Stopped", message="The VirtualMachineInstance was shut down.")]
+        return [Said("Stopped", "The VirtualMachineInstance was shut down.")]
     if new != instance_status.FAILED:
         return []
     crashed = Said(reason="Stopped", message="The VirtualMachineInstance crashed.", type="Warning")
