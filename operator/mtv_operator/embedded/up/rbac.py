@@ -63,6 +63,7 @@ CONTROLLER = [
     rule("", "pods/log", "get"),
     rule("", "serviceaccounts", "get", "list", "watch", "create", "patch"),
     rule("", "nodes namespaces persistentvolumes", *READ),
+    rule("", "namespaces", "create"),  # a plan's target namespace
     rule("", "nodes", "patch"),
     rule("batch", "jobs", *ALL),
     rule("policy", "poddisruptionbudgets", *ALL),
