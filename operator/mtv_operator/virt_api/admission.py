@@ -1,0 +1,258 @@
+"""AdmissionReviews answered: defaults as a patch, refusals with their causes, warnings. Pure.
+
+Each webhook is a function from the review's request to a `Verdict`; `answer` makes the review of
+it. What is asked of the cluster (`World`) is handed in.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+
+from mtv.api import json_patch, kubevirt, meta
+from mtv.api.configuration import Configuration
+from mtv_operator.virt_api import defaults, honoured, validation
+from mtv_operator.virt_api.causes import Cause
+
+Document = Mapping[str, Any]
+T = TypeVar("T", bound=meta.Object)
+
+IGNORED = "FieldsIgnored"
+DEPRECATED_RUNNING = "spec.running is deprecated, please use spec.runStrategy instead."
+MOST_WARNINGS = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """What admission depends on besides the object."""
+
+    configuration: Configuration
+    trusted: frozenset[str]  # users that are parts of the runtime
+    now: datetime
+    new_uuid: Callable[[], str]
+    instance: Callable[[str, str], kubevirt.VirtualMachineInstance | None]
+    migrations: Callable[[str], Sequence[kubevirt.VirtualMachineInstanceMigration]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What is answered. No causes: allowed."""
+
+    patch: Sequence[json_patch.Operation] = ()
+    causes: Sequence[Cause] = ()
+    warnings: Sequence[str] = field(default=())
+
+
+class Request(msgspec.Struct, frozen=True, rename="camel"):
+    """The part of an AdmissionRequest that is looked at."""
+
+    uid: str
+    operation: str = ""
+    namespace: str = ""
+    object: dict[str, Any] | None = None
+    old_object: dict[str, Any] | None = None
+    user_info: dict[str, Any] = {}
+
+    @property
+    def user(self) -> str:
+        """Return who asks."""
+        return str(self.user_info.get("username", ""))
+
+
+class Review(msgspec.Struct, frozen=True):
+    """An AdmissionReview that asks."""
+
+    request: Request
+
+
+def mutate_virtual_machine(request: Request, world: World) -> Verdict:
+    """Fill in what a VM leaves open."""
+    return _defaulted(
+        request,
+        kubevirt.VirtualMachine,
+        lambda vm: defaults.virtual_machine(
+            vm, world.configuration, world.new_uuid, created=request.operation == "CREATE"
+        ),
+    )
+
+
+def validate_virtual_machine(request: Request, world: World) -> Verdict:
+    """Refuse a VM that could not work; warn of what it asks for in vain."""
+    if request.object is None or _is_going(request.object):
+        return Verdict()
+    vm = _decoded(request.object, kubevirt.VirtualMachine)
+    if isinstance(vm, Cause):
+        return Verdict(causes=(vm,))
+    old = request.old_object or {}
+    if old.get("spec") == request.object.get("spec") and old:
+        return Verdict()  # metadata only: finalizers must come off whatever the spec says
+    found = validation.virtual_machine(vm)
+    warned = [DEPRECATED_RUNNING] if vm.spec.running is not None else []
+    warned += honoured.warnings(request.object.get("spec") or {}, honoured.VM_SPEC)
+    return Verdict(causes=found, warnings=warned)
+
+
+def mutate_instance(request: Request, world: World) -> Verdict:
+    """Fill in what an instance leaves open; keep its status from anybody who is not of us."""
+    if request.object is None:
+        return Verdict()
+    if request.operation != "CREATE":
+        return _guarded_status(request, world)
+    spec = request.object.get("spec") or {}
+    fields = list(honoured.ignored(spec, honoured.INSTANCE_SPEC, "spec"))
+
+    def change(vmi: kubevirt.VirtualMachineInstance) -> kubevirt.VirtualMachineInstance:
+        made = defaults.instance(vmi, world.configuration, world.new_uuid, world.now)
+        return _with_ignored(made, fields, world.now)
+
+    return _defaulted(request, kubevirt.VirtualMachineInstance, change)
+
+
+def _with_ignored(
+    vmi: kubevirt.VirtualMachineInstance, fields: Sequence[str], now: datetime
+) -> kubevirt.VirtualMachineInstance:
+    """Say in a condition which fields have no effect."""
+    if not fields or vmi.status is None:
+        return vmi
+    said = kubevirt.VirtualMachineInstanceCondition(
+        type=IGNORED,
+        status="True",
+        reason="NotSupportedYet",
+        message=f"{honoured.MESSAGE}: {', '.join(fields)}",
+        last_transition_time=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+    status = msgspec.structs.replace(vmi.status, conditions=(*vmi.status.conditions, said))
+    return msgspec.structs.replace(vmi, status=status)
+
+
+def _guarded_status(request: Request, world: World) -> Verdict:
+    """Give an instance its old status back: the kind has no status subresource to guard it."""
+    if request.user in world.trusted or request.object is None:
+        return Verdict()
+    old = (request.old_object or {}).get("status")
+    if request.object.get("status") == old:
+        return Verdict()
+    if old is None:
+        return Verdict(patch=[{"op": "remove", "path": "/status"}])
+    return Verdict(patch=[{"op": "add", "path": "/status", "value": old}])
+
+
+def validate_instance(request: Request, world: World) -> Verdict:
+    """Refuse an instance that could not work, and changes that a running one cannot take."""
+    if request.object is None or _is_going(request.object):
+        return Verdict()
+    trusted = request.user in world.trusted
+    old_document = request.old_object or {}
+    if request.operation == "UPDATE" and trusted:
+        return Verdict()
+    new = _decoded(request.object, kubevirt.VirtualMachineInstance)
+    if isinstance(new, Cause):
+        return Verdict(causes=(new,))
+    if request.operation == "UPDATE":
+        old = _decoded(old_document, kubevirt.VirtualMachineInstance)
+        if isinstance(old, Cause):
+            return Verdict()
+        return Verdict(causes=validation.instance_update(old, new, trusted=trusted))
+    spec = request.object.get("spec") or {}
+    return Verdict(
+        causes=validation.instance(new, trusted=trusted),
+        warnings=honoured.warnings(spec, honoured.INSTANCE_SPEC),
+    )
+
+
+def mutate_migration(request: Request, world: World) -> Verdict:
+    """Give a migration its label and its finalizer."""
+    return _defaulted(request, kubevirt.VirtualMachineInstanceMigration, defaults.migration)
+
+
+def validate_migration(request: Request, world: World) -> Verdict:
+    """Refuse a migration that cannot be begun, and a change of what it is about."""
+    if request.object is None or _is_going(request.object):
+        return Verdict()
+    one = _decoded(request.object, kubevirt.VirtualMachineInstanceMigration)
+    if isinstance(one, Cause):
+        return Verdict(causes=(one,))
+    if request.operation == "UPDATE":
+        if (request.old_object or {}).get("spec") == request.object.get("spec"):
+            return Verdict()
+        message = "update of Migration object's spec is restricted"
+        return Verdict(causes=(Cause(field="spec", message=message),))
+    vmi = world.instance(request.namespace, one.spec.vmi_name or "")
+    others = list(world.migrations(request.namespace))
+    return Verdict(causes=validation.migration(one, vmi, others))
+
+
+Webhook = Callable[[Request, World], Verdict]
+
+# By path, as upstream.
+WEBHOOKS: dict[str, Webhook] = {
+    "/virtualmachines-mutate": mutate_virtual_machine,
+    "/virtualmachines-validate": validate_virtual_machine,
+    "/virtualmachineinstances-mutate": mutate_instance,
+    "/virtualmachineinstances-validate-create": validate_instance,
+    "/virtualmachineinstances-validate-update": validate_instance,
+    "/migration-mutate-create": mutate_migration,
+    "/migration-validate-create": validate_migration,
+    "/migration-validate-update": validate_migration,
+}
+
+
+def answer(request: Request, verdict: Verdict) -> dict[str, Any]:
+    """Return the AdmissionReview that answers."""
+    response: dict[str, Any] = {"uid": request.uid, "allowed": not verdict.causes}
+    if verdict.warnings:
+        response["warnings"] = list(verdict.warnings[:MOST_WARNINGS])
+    if verdict.causes:
+        response["status"] = refusal(verdict.causes)
+    elif verdict.patch:
+        response["patchType"] = "JSONPatch"
+        response["patch"] = base64.b64encode(msgspec.json.encode(verdict.patch)).decode()
+    return {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "response": response,
+    }
+
+
+def refusal(causes: Sequence[Cause]) -> dict[str, Any]:
+    """Return the Status of a refusal: all that is wrong, at once."""
+    return {
+        "status": "Failure",
+        "message": ", ".join(one.message for one in causes),
+        "reason": "Invalid",
+        "code": 422,
+        "details": {
+            "causes": [
+                {"reason": one.reason, "message": one.message, "field": one.field} for one in causes
+            ]
+        },
+    }
+
+
+def _defaulted(request: Request, kind: type[T], change: Callable[[T], T]) -> Verdict:
+    """Return the patch that adds defaults; what cannot be understood is left to validation."""
+    if request.object is None or _is_going(request.object):
+        return Verdict()
+    found = _decoded(request.object, kind)
+    if isinstance(found, Cause):
+        return Verdict(causes=(found,))
+    changed = msgspec.to_builtins(change(found))
+    return Verdict(patch=json_patch.additions(request.object, changed))
+
+
+def _decoded(document: Document, kind: type[T]) -> T | Cause:
+    try:
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as fault:
+        text, _, at = str(fault).partition(" - at `$.")
+        return Cause(field=at.rstrip("`") or "spec", message=text)
+
+
+def _is_going(document: Document) -> bool:
+    metadata = document.get("metadata") or {}
+    return bool(metadata.get("deletionTimestamp"))

@@ -1,0 +1,210 @@
+"""The objects by which the API server finds us: Service, APIServices, webhooks. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mtv_operator.virt_api import discovery
+
+NAMESPACE, SERVICE = "kubevirt", "virt-api"
+PORT = 443
+TIMEOUT_S = 10
+LABELS = {"kubevirt.io": "virt-api", "app.kubernetes.io/component": "kubevirt"}
+WEBHOOK_GROUP = "admissionregistration.k8s.io/v1"
+
+Document = dict[str, Any]
+
+# Name, path, resource, operations, and whether writes wait for us when we do not answer.
+MUTATING: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
+    (
+        "virtualmachines-mutator.kubevirt.io",
+        "/virtualmachines-mutate",
+        "virtualmachines",
+        ("CREATE", "UPDATE"),
+        "Fail",
+    ),
+    (
+        "virtualmachineinstances-mutator.kubevirt.io",
+        "/virtualmachineinstances-mutate",
+        "virtualmachineinstances",
+        ("CREATE",),
+        "Fail",
+    ),
+    # Our own components update instances all the time: they must not stop when we are restarted.
+    (
+        "virtualmachineinstances-status-guard.kubevirt.io",
+        "/virtualmachineinstances-mutate",
+        "virtualmachineinstances",
+        ("UPDATE",),
+        "Ignore",
+    ),
+    (
+        "migrations-mutator.kubevirt.io",
+        "/migration-mutate-create",
+        "virtualmachineinstancemigrations",
+        ("CREATE",),
+        "Fail",
+    ),
+)
+VALIDATING: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
+    (
+        "virtualmachine-validator.kubevirt.io",
+        "/virtualmachines-validate",
+        "virtualmachines",
+        ("CREATE", "UPDATE"),
+        "Fail",
+    ),
+    (
+        "virtualmachineinstances-create-validator.kubevirt.io",
+        "/virtualmachineinstances-validate-create",
+        "virtualmachineinstances",
+        ("CREATE",),
+        "Fail",
+    ),
+    (
+        "virtualmachineinstances-update-validator.kubevirt.io",
+        "/virtualmachineinstances-validate-update",
+        "virtualmachineinstances",
+        ("UPDATE",),
+        "Ignore",
+    ),
+    (
+        "migration-create-validator.kubevirt.io",
+        "/migration-validate-create",
+        "virtualmachineinstancemigrations",
+        ("CREATE",),
+        "Fail",
+    ),
+    (
+        "migration-update-validator.kubevirt.io",
+        "/migration-validate-update",
+        "virtualmachineinstancemigrations",
+        ("UPDATE",),
+        "Ignore",
+    ),
+)
+
+
+def objects(
+    address: str, ca: bytes, *, selector: Mapping[str, str] | None = None
+) -> Sequence[Document]:
+    """Return all objects, in the order in which they are applied.
+
+    `address` is `host:port` where we listen; `ca` is the PEM of who signed our certificate. With a
+    `selector` the Service finds our pods by itself (on a cluster), without one it gets endpoints.
+    """
+    host, _, port = address.rpartition(":")
+    bundle = base64.b64encode(ca).decode()
+    found = [service(int(port), selector)]
+    if selector is None:
+        found.append(endpoints(host.strip("[]"), int(port)))
+    found += [api_service(version, bundle) for version in discovery.VERSIONS]
+    found.append(_webhooks("MutatingWebhookConfiguration", "virt-api-mutator", MUTATING, bundle))
+    found.append(
+        _webhooks("ValidatingWebhookConfiguration", "virt-api-validator", VALIDATING, bundle)
+    )
+    return found
+
+
+def service(port: int, selector: Mapping[str, str] | None) -> Document:
+    """Return the Service that APIServices and webhooks name."""
+    spec: Document = {
+        "ports": [{"name": "https", "port": PORT, "targetPort": port, "protocol": "TCP"}]
+    }
+    if selector is not None:
+        spec["selector"] = dict(selector)
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": SERVICE, "namespace": NAMESPACE, "labels": dict(LABELS)},
+        "spec": spec,
+    }
+
+
+def endpoints(host: str, port: int) -> Document:
+    """Return where the Service leads when no pods are behind it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Endpoints",
+        "metadata": {"name": SERVICE, "namespace": NAMESPACE, "labels": dict(LABELS)},
+        "subsets": [
+            {
+                "addresses": [{"ip": host}],
+                "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+            }
+        ],
+    }
+
+
+def api_service(version: str, bundle: str) -> Document:
+    """Return the APIService of one version of our group."""
+    return {
+        "apiVersion": "apiregistration.k8s.io/v1",
+        "kind": "APIService",
+        "metadata": {"name": f"{version}.{discovery.GROUP}", "labels": dict(LABELS)},
+        "spec": {
+            "group": discovery.GROUP,
+            "version": version,
+            "groupPriorityMinimum": 1000,
+            "versionPriority": 15,
+            "caBundle": bundle,
+            "service": {"namespace": NAMESPACE, "name": SERVICE, "port": PORT},
+        },
+    }
+
+
+def _webhooks(
+    kind: str,
+    name: str,
+    rows: Sequence[tuple[str, str, str, tuple[str, ...], str]],
+    bundle: str,
+) -> Document:
+    return {
+        "apiVersion": WEBHOOK_GROUP,
+        "kind": kind,
+        "metadata": {"name": name, "labels": dict(LABELS)},
+        "webhooks": [_webhook(*row, bundle=bundle) for row in rows],
+    }
+
+
+def _webhook(
+    name: str, path: str, resource: str, operations: tuple[str, ...], policy: str, *, bundle: str
+) -> Document:
+    return {
+        "name": name,
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": policy,
+        "matchPolicy": "Equivalent",
+        "timeoutSeconds": TIMEOUT_S,
+        "clientConfig": {
+            "caBundle": bundle,
+            "service": {"namespace": NAMESPACE, "name": SERVICE, "port": PORT, "path": path},
+        },
+        "rules": [
+            {
+                "apiGroups": ["kubevirt.io"],
+                "apiVersions": ["v1", "v1alpha3"],
+                "operations": list(operations),
+                "resources": [resource],
+                "scope": "Namespaced",
+            }
+        ],
+    }
+
+
+# Where each kind that is registered lives.
+PATHS: dict[str, str] = {
+    "Service": f"/api/v1/namespaces/{NAMESPACE}/services",
+    "Endpoints": f"/api/v1/namespaces/{NAMESPACE}/endpoints",
+    "APIService": "/apis/apiregistration.k8s.io/v1/apiservices",
+    "MutatingWebhookConfiguration": f"/apis/{WEBHOOK_GROUP}/mutatingwebhookconfigurations",
+    "ValidatingWebhookConfiguration": f"/apis/{WEBHOOK_GROUP}/validatingwebhookconfigurations",
+}
+
+
+def path_of(document: Document) -> str:
+    """Return the path of one of these objects."""
+    return f"{PATHS[document['kind']]}/{document['metadata']['name']}"
