@@ -66,7 +66,9 @@ def forwarded_headers(
     kept = [
         (name, value)
         for name, value in headers
-        if name not in _HOP_BY_HOP and name != b"host" and not name.startswith(b"x-remote-")
+        if name not in _HOP_BY_HOP
+        and name != b"host"
+        and not name.startswith((b"x-remote-", b"impersonate-"))
     ]
     host = endpoint.name or endpoint.host
     kept.append((b"host", host.encode()))

@@ -78,7 +78,7 @@ class Application:
             if path != "/version":
                 raise status.unauthorized()
             user = ANONYMOUS
-        exchange.user = user
+        exchange.user = user = self._treated_as(user, exchange.scope["headers"])
         target = parse_path(path)
         if target is None:
             self._authorize_path(exchange)
@@ -117,6 +117,7 @@ class Application:
         user = self.authenticate(certificate_user, f"Bearer {token}" if token else bearer)
         if user is None:
             raise status.unauthorized()
+        user = self._treated_as(user, headers)
         target = parse_path(path)
         if target is None or not self.is_aggregated(target.group, target.version):
             raise status.no_such_path()
@@ -139,6 +140,30 @@ class Application:
         if not user:
             raise status.unauthorized()
         return user
+
+    def _treated_as(self, user: User, headers: Headers) -> User:
+        """Return the user as whom the request is treated. Raises Refusal when that is not allowed."""
+        wanted = authentication.impersonated(headers)
+        if wanted is None:
+            return user
+        account = wanted.name.startswith(authentication.ACCOUNT_PREFIX)
+        namespace, _, name = wanted.name.removeprefix(authentication.ACCOUNT_PREFIX).partition(":")
+        questions = [
+            Question(verb="impersonate", plural="serviceaccounts", namespace=namespace, name=name)
+            if account
+            else Question(verb="impersonate", plural="users", name=wanted.name)
+        ]
+        if not account:
+            questions += [
+                Question(verb="impersonate", plural="groups", name=group)
+                for group in wanted.groups
+                if group not in ("system:authenticated", "system:unauthenticated")
+            ]
+        for question in questions:
+            if not self.deps.rules.allow(user, question):
+                text = authorization.denial(user, question)
+                raise status.forbidden("", question.plural, question.name, text)
+        return wanted
 
     def authorize(self, user: User, verb: str, target: Target) -> None:
         """Raise Refusal (403) when the user may not do this."""

@@ -14,15 +14,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from mtv_operator.embedded.apiserver.exchange import User
+from mtv_operator.embedded.apiserver import status
+from mtv_operator.embedded.apiserver.exchange import ANONYMOUS, User
 from mtv_operator.embedded.apiserver.storage import Key, Store
 
+ACCOUNT_PREFIX = "system:serviceaccount:"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 AUDIENCE = "https://kubernetes.default.svc.cluster.local"
 SCALAR_BYTES = 32  # of P-256
@@ -116,7 +119,7 @@ def account_user(
 ) -> User:
     """Return the user that a service account is."""
     return User(
-        name=f"system:serviceaccount:{namespace}:{name}",
+        name=f"{ACCOUNT_PREFIX}{namespace}:{name}",
         uid=uid,
         groups=(
             "system:serviceaccounts",
@@ -125,6 +128,38 @@ def account_user(
         ),
         extra=tuple(extra),
     )
+
+
+def impersonated(headers: Sequence[tuple[bytes, bytes]]) -> User | None:
+    """Return as whom a request wants to be treated (`kubectl --as`); None when as itself. Pure."""
+    name, uid, groups = "", "", []
+    extra: dict[str, list[str]] = {}
+    for header, value in headers:
+        if not header.startswith(b"impersonate-"):
+            continue
+        text = value.decode("utf-8", "replace")
+        if header == b"impersonate-user":
+            name = text
+        elif header == b"impersonate-group":
+            groups.append(text)
+        elif header == b"impersonate-uid":
+            uid = text
+        elif header.startswith(b"impersonate-extra-"):
+            key = unquote(header.removeprefix(b"impersonate-extra-").decode("latin-1"))
+            extra.setdefault(key, []).append(text)
+    if not name:
+        if groups or uid or extra:
+            raise status.bad_request("requested to impersonate groups or extra, but not a user")
+        return None
+    if not groups and name.startswith(ACCOUNT_PREFIX):
+        namespace, _, account = name.removeprefix(ACCOUNT_PREFIX).partition(":")
+        return account_user(namespace, account, uid)
+    if name == ANONYMOUS.name:
+        return ANONYMOUS
+    if "system:authenticated" not in groups:
+        groups.append("system:authenticated")
+    shown = tuple((key, tuple(values)) for key, values in extra.items())
+    return User(name=name, groups=tuple(groups), uid=uid, extra=shown)
 
 
 def certificate_user(certificate: Mapping[str, Any]) -> User | None:

@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from mtv_operator.embedded.apiserver import status
+from mtv_operator.embedded.apiserver import status, wire
 from mtv_operator.embedded.apiserver.kinds import ResourceInfo
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
-PLAIN = ("application/json", "application/yaml")
+PLAIN = ("application/json", "application/yaml", wire.MEDIA_TYPE)
 
 Document = dict[str, Any]
 
@@ -27,6 +27,8 @@ def media_type(header: str) -> str:
 
 def parse(content: bytes, media: str) -> Any:  # noqa: ANN401 - any JSON
     """Return what a body holds. Raises Refusal (400)."""
+    if media == wire.MEDIA_TYPE:
+        return wire.decode(content)
     if "yaml" not in media:
         try:
             return _decode(content)

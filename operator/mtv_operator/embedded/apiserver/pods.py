@@ -44,7 +44,8 @@ Document = dict[str, Any]
 
 async def _body(exchange: Exchange) -> Document:
     media = documents.media_type(exchange.header(b"content-type"))
-    document = documents.parse(await exchange.body() or b"{}", media)
+    content = await exchange.body()
+    document = documents.parse(content, media) if content else {}
     if not isinstance(document, dict):
         raise status.bad_request("the body is not an object")
     return document

@@ -112,7 +112,8 @@ def _access(deps: Deps, user: User, spec: Document, target: Target) -> Document:
 async def token(deps: Deps, exchange: Exchange, target: Target) -> None:
     """POST of a TokenRequest: a token for a service account."""
     media = documents.media_type(exchange.header(b"content-type"))
-    request = documents.parse(await exchange.body() or b"{}", media)
+    content = await exchange.body()
+    request = documents.parse(content, media) if content else {}
     if not isinstance(request, dict) or not isinstance(request.get("spec") or {}, dict):
         raise status.bad_request("the body is no TokenRequest")
     entry = deps.store.head(Key("serviceaccounts", target.namespace, target.name))

@@ -225,7 +225,7 @@ async def _patch_scale(exchange: Exchange, call: Call, body: Any, media: str) ->
 
 async def delete(deps: Deps, exchange: Exchange, served: Served, target: Target) -> None:
     """DELETE of one object."""
-    options = delete_options(await exchange.body(), exchange.query)
+    options = await _read_delete_options(exchange)
     info = served.info
     if info.plural == "namespaces" and not info.group and target.name in KEPT_NAMESPACES:
         raise status.forbidden("", "namespaces", target.name, "this namespace may not be deleted")
@@ -241,7 +241,7 @@ async def delete(deps: Deps, exchange: Exchange, served: Served, target: Target)
 
 async def delete_collection(deps: Deps, exchange: Exchange, served: Served, target: Target) -> None:
     """DELETE of all objects that fit the selectors."""
-    options = delete_options(await exchange.body(), exchange.query)
+    options = await _read_delete_options(exchange)
     test = reading.test_of(exchange, served)
     found = deps.store.table(served.table).select(target.namespace)
     deleted = []
@@ -273,6 +273,14 @@ class _DeleteOptions(msgspec.Struct, rename="camel"):
     orphan_dependents: bool | None = None
     preconditions: _Preconditions | None = None
     dry_run: list[str] | None = None
+
+
+async def _read_delete_options(exchange: Exchange) -> metadata.DeleteOptions:
+    content = await exchange.body()
+    media = documents.media_type(exchange.header(b"content-type"))
+    if content and media != "application/json":
+        content = encode(documents.parse(content, media))
+    return delete_options(content, exchange.query)
 
 
 def delete_options(content: bytes, query: Query) -> metadata.DeleteOptions:
