@@ -55,4 +55,8 @@ def assemble(
         seen.wire(enqueue)
         machines.wire(enqueue)
 
-    return Assembled(controllers=(*own, *machines.controllers), wire=wire, inventory_changed=seen.inventory_changed)
+    return Assembled(
+        controllers=(*own, *machines.controllers),
+        wire=wire,
+        inventory_changed=seen.inventory_changed,
+    )
