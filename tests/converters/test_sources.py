@@ -17,7 +17,6 @@ from converters.sinks.memory import MemorySink
 from converters.sources.byte_stream import FileStream, PipeStream, open_regular
 from converters.sources.memory import MemorySource
 from converters.sources.raw_file import RawFile
-from converters.sources.sparse_file import SparseFile
 from converters.sources.vmdk_stream import VmdkStream
 
 
@@ -83,16 +82,6 @@ class TestStreamOfLargeGrains(testing.SourceTests):
 class TestStreamFromPipe(testing.SourceTests):
     def make(self, folder, content):
         return VmdkStream(_Piped(testing.stream_image(content)))
-
-
-class TestSparseFile(testing.SourceTests):
-    def make(self, folder, content):
-        return SparseFile(written(folder, testing.sparse_image(content)))
-
-
-class TestSparseFileOfSmallGrains(testing.SourceTests):
-    def make(self, folder, content):
-        return SparseFile(written(folder, testing.sparse_image(content, grain_sectors=8)))
 
 
 class _Piped(PipeStream):

@@ -170,6 +170,18 @@ def _check_places(header: Header, check: _Check) -> None:
         check(header.directory >= 1, 56, "gdOffset", header.directory, "a sector behind the header")
 
 
+def check_capacity(header: Header, described_bytes: int, *, file: str, offset: int) -> None:
+    """Refuse an image whose descriptor and header say different sizes.
+
+    A header may round its size up to a grain. Raises CorruptImage.
+    """
+    if described_bytes and not 0 <= header.capacity_bytes - described_bytes < header.grain_bytes:
+        raise CorruptImage(
+            file=file, offset=offset, field="size of the extents in the descriptor",
+            value=described_bytes, expected=f"the header's {header.capacity_bytes} bytes",
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class _Check:
     """Raises CorruptImage for a field that is not what it must be."""

@@ -114,6 +114,9 @@ class StreamParser:
             text = self._front[start : start + header.descriptor_sectors * SECTOR]
             self.descriptor = descriptors.parse(text, file=self.file, offset=start)
             refuse_delta(self.descriptor, self.file)
+            headers.check_capacity(
+                header, self.descriptor.capacity_bytes, file=self.file, offset=start
+            )
         if not header.directory_at_end:
             self.expected_grains = count_grains(header, self._front)
 

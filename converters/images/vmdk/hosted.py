@@ -1,0 +1,106 @@
+"""A hosted sparse extent read by its tables: monolithicSparse, twoGbMaxExtentSparse, and
+streamOptimized in a file, whose grains are packed.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Callable
+
+from converters.errors import CorruptImage
+from converters.images.layers import ImageBytes, Unpack
+from converters.images.vmdk import header as headers
+from converters.images.vmdk import tables
+from converters.images.vmdk.header import SECTOR, Header
+from converters.inflate import InflateError, inflate
+
+_MARKER = struct.Struct("<QI")  # sector of the disk, packed size
+
+
+def read_header(image: ImageBytes) -> Header:
+    """Return the header that counts: that of the footer where the first one points to it."""
+    header = headers.parse(image.read_at(0, SECTOR), file=image.name)
+    if not header.directory_at_end:
+        return header
+    # header … footer, end-of-stream marker; padding behind them was never seen.
+    at = image.size_bytes - 2 * SECTOR
+    if at < SECTOR:
+        raise CorruptImage(
+            f"the image has {image.size_bytes} bytes", file=image.name, expected="a footer"
+        )
+    footer = headers.parse(image.read_at(at, SECTOR), file=image.name, offset=at)
+    for field in ("capacity_sectors", "grain_sectors", "table_entries", "compressed"):
+        if getattr(footer, field) != getattr(header, field):
+            raise CorruptImage(
+                file=image.name, offset=at, field=f"{field} of the footer",
+                value=getattr(footer, field), expected=f"the header's {getattr(header, field)}",
+            )  # fmt: skip
+    if footer.directory_at_end:
+        raise CorruptImage(
+            file=image.name, offset=at + 56, field="gdOffset of the footer", value="at the end",
+            expected="a sector before the footer",
+        )  # fmt: skip
+    return footer
+
+
+def layer(image: ImageBytes, header: Header) -> tables.GrainTables:
+    """Return the layer of a hosted sparse extent."""
+    geometry = tables.Geometry(
+        capacity_bytes=header.capacity_bytes,
+        grain_bytes=header.grain_bytes,
+        table_entries=header.table_entries,
+        entry_format="I",
+        directory_place=header.directory * SECTOR,
+        directory_entries=header.tables,
+        table_places=tables.sectors_to_places,
+        grain_places=tables.sectors_with_zero_grains
+        if header.zero_grains
+        else tables.sectors_to_places,
+    )
+    if header.directory * SECTOR + header.tables * 4 > image.size_bytes:
+        raise CorruptImage(
+            file=image.name, offset=56, field="gdOffset", value=header.directory,
+            expected=f"a place for {header.tables * 4} bytes within the {image.size_bytes} "
+            "of the file",
+        )  # fmt: skip
+    return tables.GrainTables(
+        image, geometry, unpack=_unpacker(header) if header.compressed else None
+    )
+
+
+def _unpacker(header: Header) -> Callable[[int], Unpack]:
+    grain_bytes, capacity = header.grain_bytes, header.capacity_bytes
+
+    def unpack(sector: int, image: ImageBytes, place: int) -> bytes | bytearray:
+        """Return the grain of this sector of the disk, whose marker is at `place`."""
+        said, size = _MARKER.unpack(image.read_at(place, _MARKER.size))
+        if said != sector:
+            raise CorruptImage(
+                file=image.name, offset=place, field="sector of a grain", value=said,
+                expected=f"{sector}, for which a table names this place",
+            )  # fmt: skip
+        if not 0 < size <= 2 * grain_bytes:
+            raise CorruptImage(
+                file=image.name, offset=place + 8, field="compressed size of a grain", value=size,
+                expected=f"1 to {2 * grain_bytes}",
+            )  # fmt: skip
+        packed = image.read_at(place + _MARKER.size, size)
+        try:
+            content = inflate(memoryview(packed), grain_bytes)
+        except InflateError as fault:
+            raise _damaged(image, sector, place, str(fault)) from fault
+        # Of the last grain, some write only what lies on the disk, others all of it.
+        least = min(grain_bytes, capacity - sector * SECTOR)
+        if len(content) < least:
+            raise _damaged(image, sector, place, f"inflates to {len(content)} bytes")
+        return content
+
+    return lambda sector: functools.partial(unpack, sector)
+
+
+def _damaged(image: ImageBytes, sector: int, place: int, problem: str) -> CorruptImage:
+    return CorruptImage(
+        f"the grain at sector {sector} {problem}", file=image.name,
+        offset=place + _MARKER.size, hint="the image is damaged: fetch it again",
+    )  # fmt: skip

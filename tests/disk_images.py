@@ -1,0 +1,112 @@
+"""Builders of disk images for tests, written from the formats, not from our parsers.
+
+Where another program reads a format (QEMU reads vmfsSparse and seSparse), tests let it check what
+is built here.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import tarfile
+from collections.abc import Mapping, Sequence
+
+SECTOR = 512
+NO_PARENT = "ffffffff"
+UNMAPPED = b"unmapped"  # in place of a grain of seSparse
+
+
+def descriptor(
+    *,
+    create_type: str,
+    extents: Sequence[str],
+    cid: str = "fffffffe",
+    parent_cid: str = NO_PARENT,
+    parent: str = "",
+) -> str:
+    """Return the text of a VMDK descriptor."""
+    lines = ["# Disk DescriptorFile", "version=1", f"CID={cid}", f"parentCID={parent_cid}"]
+    lines.append(f'createType="{create_type}"')
+    if parent:
+        lines.append(f'parentFileNameHint="{parent}"')
+    lines += ["# Extent description", *extents, "# The Disk Data Base", "#DDB"]
+    lines.append('ddb.adapterType = "lsilogic"')
+    return "\n".join(lines) + "\n"
+
+
+def vmfs_sparse(
+    capacity_sectors: int, grains: Mapping[int, bytes], *, grain_sectors: int = 1
+) -> bytes:
+    """Return a vmfsSparse extent that has these grains, by index, placed in the mapping's order."""
+    size = grain_sectors * SECTOR
+    entries = 4096
+    tables = -(-capacity_sectors // (grain_sectors * entries))
+    directory = [0] * tables
+    body = bytearray(4 * SECTOR + -(-tables * 4 // SECTOR) * SECTOR)
+    table_places: dict[int, int] = {}
+    for index, content in grains.items():
+        table = index // entries
+        if table not in table_places:
+            table_places[table] = len(body)
+            directory[table] = len(body) // SECTOR
+            body += bytes(entries * 4)
+        at = table_places[table] + 4 * (index % entries)
+        struct.pack_into("<I", body, at, len(body) // SECTOR)
+        body += content.ljust(size, b"\0")
+    struct.pack_into(f"<{tables}I", body, 4 * SECTOR, *directory)
+    head = struct.pack(
+        "<4s7I", b"COWD", 1, 3, capacity_sectors, grain_sectors, 4, tables, len(body) // SECTOR
+    )
+    body[: len(head)] = head
+    return bytes(body)
+
+
+def se_sparse(
+    capacity_sectors: int, grains: Mapping[int, bytes | None], *, replay: int = 0
+) -> bytes:
+    """Return a seSparse extent; a grain of None is a zero grain, UNMAPPED one that was unmapped."""
+    tables = -(-capacity_sectors // (8 * 4096))
+    used = sorted({index // 4096 for index in grains})
+    directory_sectors = -(-tables * 8 // SECTOR)
+    tables_at = 4096 + directory_sectors
+    tables_sectors = max(len(used), 1) * 64
+    grains_at = -(-(tables_at + tables_sectors) // 8) * 8
+    directory = [0] * tables
+    for place, table in enumerate(used):
+        directory[table] = 1 << 60 | place
+    entries = [[0] * 4096 for _ in used]
+    data = bytearray()
+    for index, content in grains.items():
+        if content is None:
+            entry = 2 << 60
+        elif content is UNMAPPED:
+            entry = 1 << 60
+        else:
+            number = len(data) // 4096
+            entry = 3 << 60 | (number & 0xFFF) << 48 | number >> 12
+            data += content.ljust(4096, b"\0")
+        entries[used.index(index // 4096)][index % 4096] = entry
+    constant = struct.pack(
+        "<26Q",
+        *(0xCAFEBABE, 0x200000001, capacity_sectors, 8, 64, 0, 0, 0, 0, 0),
+        *(1, 1, 2, 2, 2048, 2048, 4096, directory_sectors, tables_at, tables_sectors),
+        *(0, 0, 0, 0, grains_at, len(data) // SECTOR),
+    ).ljust(SECTOR, b"\0")
+    volatile = struct.pack("<4Q", 0xCAFECAFE, len(used), 0, replay).ljust(SECTOR, b"\0")
+    body = bytearray(grains_at * SECTOR)
+    body[: 2 * SECTOR] = constant + volatile
+    struct.pack_into(f"<{tables}Q", body, 4096 * SECTOR, *directory)
+    for place, table_entries in enumerate(entries):
+        struct.pack_into("<4096Q", body, (tables_at + 64 * place) * SECTOR, *table_entries)
+    return bytes(body + data)
+
+
+def tar(members: Sequence[tuple[str, bytes]], *, kind: int = tarfile.USTAR_FORMAT) -> bytes:
+    """Return a tar of these files in this order."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=kind) as archive:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return out.getvalue()
