@@ -1,0 +1,56 @@
+"""VMs leave vCenter and boot here: the README's stories."""
+
+from __future__ import annotations
+
+import json
+
+from e2e_machines import IMPORT, source_sums, target_sums
+
+
+def test_a_running_vm_leaves_vcenter_and_answers_here(home, vcenter):
+    planned = home.mtv("import", "story", *IMPORT, "--dry-run", "--virtio")
+    assert "VirtualMachine" in planned
+    assert vcenter.vm("story")["power"] == "poweredOn"
+
+    home.mtv("import", "story", *IMPORT, "--start", "--virtio")
+
+    assert vcenter.vm("story")["power"] == "poweredOff"
+    page = home.wait_guest("story", "moved")
+    assert "boot" in page
+    steps = json.loads(home.mtv("vm", "steps", "story", "-n", "moved", "-o", "json"))
+    assert [step["step"] for step in steps] == [1, 2, 3, 4, 5, 6, 7]
+    assert all(step["time"] for step in steps), steps
+    columns = home.kubectl("get", "vm,vmi,pods,pvc", "-n", "moved")
+    assert "Running" in columns
+    assert "Bound" in columns
+
+
+def test_every_disk_is_the_sources_byte_for_byte_and_efi_boots(home, vcenter):
+    home.mtv("import", "efi-two-disks", *IMPORT, "--no-start", "--virtio")
+
+    assert target_sums(home, "efi-two-disks") == source_sums(vcenter, "efi-two-disks")
+    vm = home.get("vm", "efi-two-disks", "moved")
+    domain = vm["spec"]["template"]["spec"]["domain"]
+    assert domain["firmware"]["bootloader"]["efi"] == {"secureBoot": False}
+    assert domain["cpu"]["sockets"] * domain["cpu"].get("cores", 1) == 2
+    home.mtv("vm", "start", "efi-two-disks", "-n", "moved")
+    assert "uefi" in home.wait_guest("efi-two-disks", "moved", deadline_s=240)
+    home.mtv("vm", "stop", "efi-two-disks", "-n", "moved", "--wait")
+
+
+def test_an_odd_name_is_made_a_label_and_kept(home):
+    home.mtv("import", "Web Server_1 (old)", *IMPORT, "--no-start")
+
+    vm = home.get("vm", "web-server-1-old", "moved")
+    assert vm is not None
+    assert "Web Server_1 (old)" in vm["metadata"]["annotations"].values()
+
+
+def test_a_guest_that_does_not_shut_down_is_left_running_and_said(home, vcenter):
+    message = home.mtv(
+        "import", "stubborn", *IMPORT, "--power-off", "graceful;timeout=3s", expect=1
+    )
+
+    assert "shut" in message
+    assert vcenter.vm("stubborn")["power"] == "poweredOn"
+    assert home.get("vm", "stubborn", "moved") is None
