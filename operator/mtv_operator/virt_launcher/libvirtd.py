@@ -64,7 +64,7 @@ class Libvirtd:
     @property
     def capabilities_folder(self) -> Path:
         """Where the daemon keeps what it found out about QEMU."""
-        return self.cache / "capabilities"
+        return self.cache / "cache/capabilities"
 
     def domain_log(self, name: str) -> Path:
         """Return the file into which a domain's QEMU writes its standard error."""

@@ -183,11 +183,14 @@ class VirtualMachine:
     def _take_capabilities(self, options: Options) -> None:
         """Put what another daemon of this node found out about QEMU where ours looks for it."""
         folder = self.hypervisor.daemon.capabilities_folder
-        if not options.capabilities or folder.exists():
+        if not options.capabilities or any(folder.glob("*.xml")):
             return
-        folder.mkdir(parents=True)
-        for name, content in options.capabilities.items():
-            (folder / Path(name).name).write_bytes(content)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in options.capabilities.items():
+                (folder / Path(name).name).write_bytes(content)
+        except OSError as fault:
+            log.info("the capabilities cannot be taken over: %s", fault)
 
     def capabilities(self) -> dict[str, bytes]:
         """Return what our daemon found out about QEMU."""
