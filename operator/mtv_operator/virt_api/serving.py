@@ -11,7 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-PEER = "mtv.peer"  # in the scope: the name in a verified client certificate, or None
+# In the scope: the name in a verified client certificate, or None; and the connection itself.
+PEER = "mtv.peer"
+TRANSPORT = "mtv.transport"
 
 
 def context(certificate: Path, key: Path, client_ca: bytes) -> ssl.SSLContext:
@@ -40,6 +42,7 @@ def _with_peer(application: object, transport: asyncio.BaseTransport) -> Any:  #
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
         scope[PEER] = peer
+        scope[TRANSPORT] = transport
         await inner(scope, receive, send)
 
     return outer
