@@ -284,7 +284,9 @@ def apply(
     last = _fields_of(entries, mine)
     others = [one for one in entries if not _same_owner(one, mine)]
     after = field_sets.merged(before, wanted, shape)
-    after = field_sets.removed(after, _given_up(last, fields, others, shape), shape)
+    given_up = _given_up(last, fields, others, shape)
+    if given_up:  # and empty lists, which are no fields, come back as they were applied
+        after = field_sets.merged(field_sets.removed(after, given_up, shape), wanted, shape)
     changed, removed = _changes(before, after, shape)
     if not force:
         _refuse_conflicts(others, changed, _forgiven(before, manager, shape))
@@ -293,8 +295,8 @@ def apply(
         result.append(mine)
     if live is not None and not changed and not removed and fields == last:
         return before
-    after["metadata"]["managedFields"] = _sorted(_capped(result))
     made: Document = patching.copied(after)
+    made["metadata"]["managedFields"] = _sorted(_capped(result))
     return made
 
 

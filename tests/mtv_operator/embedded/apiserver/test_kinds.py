@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from msgspec import inspect
 
 from mtv import errors
 from mtv.api import core, meta
@@ -160,17 +162,37 @@ def test_definitions_themselves_are_described_so_that_any_schema_passes() -> Non
         assert admitted["spec"] == before["spec"]
 
 
-def test_builtin_kinds_hold_all_fields_that_we_write() -> None:
-    """What `mtv.api.core` declares must not be pruned."""
-    for kind in meta.Object.__subclasses__():
-        if kind.__module__ != core.__name__:
-            continue
-        resource = kind.resource
-        info = next(
-            one
-            for one in kinds.BUILTIN
-            if (one.group, one.plural) == (resource.group, resource.plural)
-        )
-        assert info.namespaced == resource.namespaced
-        assert set(resource.short_names) <= set(info.short_names)
-        assert ("status" in info.subresources) == resource.status
+def undeclared(type_: Any, part: dict[str, Any], path: str) -> Iterator[str]:
+    """Yield the fields of a type that a schema lacks."""
+    match type_:
+        case inspect.UnionType(types=types):
+            for one in types:
+                yield from undeclared(one, part, path)
+        case inspect.Metadata(type=inner):
+            yield from undeclared(inner, part, path)
+        case inspect.VarTupleType(item_type=inner):
+            yield from undeclared(inner, part.get("items", {}), f"{path}[]")
+        case inspect.StructType(fields=fields):
+            known = part.get("properties", {})
+            for field in fields:
+                name = f"{path}.{field.encode_name}"
+                if field.encode_name in known:
+                    yield from undeclared(field.type, known[field.encode_name], name)
+                else:
+                    yield name
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in meta.Object.__subclasses__() if kind.__module__ == core.__name__],
+    ids=lambda kind: kind.__name__,
+)
+def test_builtin_kinds_have_every_field_that_we_write(kind: type[meta.Object]) -> None:
+    resource = kind.resource
+    info = next(
+        one for one in kinds.BUILTIN if (one.group, one.plural) == (resource.group, resource.plural)
+    )
+    assert info.namespaced == resource.namespaced
+    assert set(resource.short_names) <= set(info.short_names)
+    assert ("status" in info.subresources) == resource.status
+    assert list(undeclared(inspect.type_info(kind), info.schema or {}, kind.__name__)) == []
