@@ -67,6 +67,7 @@ class DiskTransferStatus(meta.Part, frozen=True, kw_only=True):
     rate_per_second: int | None = None
     percent: str | None = None  # "42%", for `kubectl get`
     journal: str | None = None
+    source_revision: str | None = None  # of which state of the source disk the journal tells
     checksum: str | None = None  # "xxh3:<hex>" of the whole disk, once it is complete
 
 

@@ -24,7 +24,7 @@ from converters.sources.http_range import Patience
 from converters.sources.vmdk_stream import VmdkStream
 from mtv import errors
 from mtv.inventory.model import Disk, Moref, PowerState
-from mtv.providers.vsphere import folder, nfc, virtual_machine
+from mtv.providers.vsphere import faults, folder, nfc, virtual_machine
 
 if TYPE_CHECKING:
     from mtv.providers.vsphere.session import Session
@@ -41,8 +41,8 @@ class Transport(StrEnum):
     NFC = "nfc"
 
 
-class DiskLocked(errors.SourceRefused):
-    """A running VM, or something else, holds the disk."""
+class DiskLocked(faults.Locked):
+    """The VM runs, and holds the disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

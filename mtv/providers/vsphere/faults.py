@@ -23,6 +23,10 @@ class Busy(errors.SourceUnavailable):
     """Another task holds the object; the same call succeeds when it is done."""
 
 
+class Locked(errors.SourceRefused):
+    """Somebody holds the file: a running VM, a backup, another migration."""
+
+
 class ToolsNotRunning(errors.SourceRefused):
     """The guest cannot be asked anything: VMware Tools are missing or do not run."""
 
@@ -98,9 +102,7 @@ def _translated_fault(fault: Any, server: str, doing: str) -> errors.MigrationEr
                 said, hint="the license of this ESXi forbids it (a free license is read-only)"
             )
         case vim.fault.FileLocked() | vim.fault.FileFault():
-            return errors.SourceRefused(
-                said, hint="a running VM, a backup or another migration holds the file"
-            )
+            return Locked(said, hint="a running VM, a backup or another migration holds the file")
         case vim.fault.TaskInProgress() | vim.fault.ConcurrentAccess():
             return Busy(said, hint="wait until the other task on the object is done")
         case (

@@ -1,0 +1,81 @@
+"""The login at the source, as the folder of a mounted Secret has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from converters.errors import ConversionError
+from converters.sources.http_range import Patience
+from mtv import errors
+from mtv.api.mtv import DiskTransfer
+from mtv.inventory.model import Moref
+from mtv.providers.vsphere import disks
+from mtv.providers.vsphere.session import Session
+
+PATIENCE_S = 60.0
+
+
+def session_of(folder: Path, url: str) -> Session:
+    """Return a session, not yet open, with the keys of a provider's Secret (see `access`).
+
+    Raises BadInput that names the key, or the field `spec.url`.
+    """
+    url = url or _value(folder, "url")
+    if not url:
+        raise errors.BadInput("it must be set", field="spec.url")
+    insecure = _value(folder, "insecureSkipVerify").lower() == "true"
+    return Session(
+        url,
+        _needed(folder, "user"),
+        _needed(folder, "password"),
+        ca_pem="" if insecure else _value(folder, "ca.crt") or _value(folder, "cacert"),
+        thumbprint="" if insecure else _value(folder, "thumbprint"),
+        insecure=insecure,
+    )
+
+
+def _value(folder: Path, key: str) -> str:
+    try:
+        return (folder / key).read_text().strip("\n")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as fault:
+        raise errors.BadInput(f"it cannot be read: {fault}", field=f"data.{key}") from fault
+
+
+def _needed(folder: Path, key: str) -> str:
+    value = _value(folder, key)
+    if not value:
+        raise errors.BadInput("the source's Secret does not have it", field=f"data.{key}")
+    return value
+
+
+class Opener:
+    """Opens the disk of a DiskTransfer; each time with a login of its own."""
+
+    def __init__(self, folder: Path, wanted: DiskTransfer) -> None:
+        self._folder = folder
+        self._spec = wanted.spec
+
+    def __call__(
+        self, *, percent: Callable[[], int], on_retry: Callable[[ConversionError], None]
+    ) -> AbstractContextManager[disks.OpenDisk]:
+        """Return a context in which the disk is open."""
+        return self._opened(
+            disks.Options(
+                transport=self._spec.transport,
+                patience=Patience(limit_s=PATIENCE_S, on_retry=on_retry),
+                percent=percent,
+            )
+        )
+
+    @contextmanager
+    def _opened(self, options: disks.Options) -> Iterator[disks.OpenDisk]:
+        spec = self._spec
+        with (
+            session_of(self._folder, spec.url) as session,
+            disks.opened(session, Moref(spec.vm.id), spec.disk.key, options) as disk,
+        ):
+            yield disk
