@@ -50,7 +50,11 @@ def doctor(
         found = source_checks(provider, namespace, kubeconfig)
     else:
         found = machine_checks(data_dir.absolute())
-    listed = show(found, output)
+    conclude(show(found, output))
+
+
+def conclude(listed: list[Finding]) -> None:
+    """Raise TargetRefused naming what failed; warnings are no failure."""
     failed = [one.subject for one in listed if one.grade is Grade.FAILED]
     if failed:
         raise errors.TargetRefused(

@@ -39,19 +39,15 @@ def test_json_is_plain_and_complete(capsys):
     }
 
 
-def test_failure_is_an_exit_code_that_is_not_zero(monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "machine_checks", lambda _: iter(FOUND))
-
+def test_failure_is_an_exit_code_that_is_not_zero():
     with pytest.raises(errors.TargetRefused, match="1 of 3 checks failed: program nft") as caught:
-        doctor.doctor(output=Format.JSON)
+        doctor.conclude(FOUND)
 
     assert caught.value.exit_code == 69
 
 
-def test_warnings_are_no_failure(monkeypatch):
-    monkeypatch.setattr(doctor, "machine_checks", lambda _: iter(FOUND[:2]))
-
-    doctor.doctor()
+def test_warnings_are_no_failure():
+    doctor.conclude(FOUND[:2])
 
 
 def test_this_machine_is_looked_at(tmp_path):

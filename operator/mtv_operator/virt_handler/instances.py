@@ -61,7 +61,7 @@ class Instances:
         self.client = client
         self.node = node
         self.kubelet_root = kubelet_root
-        self.capabilities = state / "capabilities"
+        self.capabilities = state / "capabilities" / order.installed_version()
         self.vmis = vmis
         self.ability = ability
         self.watch: LauncherWatch | None = None

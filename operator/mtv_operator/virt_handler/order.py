@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 KVM_DEVICE = "dev/kvm"
 VHOST_DEVICE = "dev/vhost-net"
 DEFAULT_OVERHEAD = 0.06  # of a file system; CDI's DefaultGlobalOverhead
+HYPERVISOR = (Path("/usr/bin/qemu-system-x86_64"), Path("/usr/sbin/libvirtd"))
 _capabilities_lock = threading.Lock()
 
 
@@ -115,6 +116,13 @@ def _overhead(text: str | None) -> float:
     return share if 0 <= share < 1 else DEFAULT_OVERHEAD
 
 
+def installed_version() -> str:
+    """Return a name for the QEMU and libvirt of this node, another one after each upgrade."""
+    return "-".join(
+        str(path.stat().st_mtime_ns) if path.exists() else "none" for path in HYPERVISOR
+    )
+
+
 def _read(capabilities: Path) -> dict[str, bytes]:
     """Return what libvirt found out about QEMU for an earlier VM: it saves the next two seconds."""
     try:
@@ -124,7 +132,10 @@ def _read(capabilities: Path) -> dict[str, bytes]:
 
 
 def _keep_capabilities(socket: Path, capabilities: Path) -> None:
-    """Keep what the launcher's libvirt found out, for the next one; once per node."""
+    """Keep what the launcher's libvirt found out, for the next one; once per node.
+
+    It is taken right after the start, before the guest has run: later it could be of its making.
+    """
     with _capabilities_lock:
         if any(capabilities.glob("*.xml")):
             return
