@@ -142,7 +142,7 @@ class Application:
         return user
 
     def _treated_as(self, user: User, headers: Headers) -> User:
-        """Return the user as whom the request is treated. Raises Refusal when that is not allowed."""
+        """Return the user as whom the request is treated. Raises Refusal when it may not be."""
         wanted = authentication.impersonated(headers)
         if wanted is None:
             return user

@@ -8,6 +8,7 @@ import binascii
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import cast
 
 from mtv_operator.embedded.apiserver import status
 from mtv_operator.embedded.apiserver.exchange import encode
@@ -40,8 +41,7 @@ class Side(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the way out."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's has no common base
 
     def join(self, other: Side) -> None:
         """Let what is received go out at the other side."""
