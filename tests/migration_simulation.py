@@ -19,7 +19,8 @@ from mtv.api import core, forklift, kubevirt, meta
 from mtv.api.mtv import DiskTransfer, DiskTransferStatus
 from mtv.inventory.model import VM, Inventory, PowerState
 from mtv.planning import labels
-from mtv_operator.migration import actions, migration, plan, run
+from mtv_operator.migration import actions, migration, run
+from mtv_operator.migration import plan as plans_controller
 from mtv_operator.migration.inventory_cache import Phase, View
 from mtv_operator.migration.plan import FINALIZER
 
@@ -64,6 +65,7 @@ class Simulation:
     free: int = 10
     network_map: Any = None
     connected: bool = True
+    has_provider: bool = True
     _uids: Any = field(default_factory=lambda: itertools.count(1))
 
     def start(self, **spec: Any) -> forklift.Migration:
@@ -89,10 +91,10 @@ class Simulation:
         spec = msgspec.structs.replace(last.spec, cancel=tuple(forklift.Ref(id=one) for one in vms))
         self.migrations[-1] = msgspec.structs.replace(last, spec=spec)
 
-    def observe(self) -> plan.Observed:
-        return plan.Observed(
+    def observe(self) -> plans_controller.Observed:
+        return plans_controller.Observed(
             plan=self.plan,
-            source=provider("vcenter"),
+            source=provider("vcenter") if self.has_provider else None,
             destination=provider("host", "openshift"),
             network_map=self.network_map or plans.network_map(plans.POD, plans.PROD),
             storage_map=plans.storage_map(plans.DS1),
@@ -115,7 +117,7 @@ class Simulation:
     def step(self, *, crash: bool = False, keep: int | None = None) -> None:
         """Let the controllers look once. `crash`: the status is lost; `keep`: so many actions."""
         observed = self.observe()
-        decision = plan.decide(observed, self.now)
+        decision = plans_controller.decide(observed, self.now)
         for action in decision.actions[:keep]:
             try:
                 self.perform(action)
@@ -252,7 +254,7 @@ class Simulation:
                     del self.transfers[name]
             case actions.MarkStale(name=name):
                 self._annotate(name, {labels.STALE: "true"})
-            case actions.Relabel() | actions.Record():
+            case actions.Relabel() | actions.Record() | actions.TryVM():
                 pass
             case actions.ShutDownGuest(vm_id=vm_id):
                 if self.guest_s is not None and vm_id not in self.going_down:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,10 +94,31 @@ def start(
 ) -> None:
     """Start a plan: make a Migration for it."""
     client = options.connect(kubeconfig)
-    migration = create_migration(client, read_plan(client, name, namespace))
+    plan = read_plan(client, name, namespace)
+    _refuse_start(plan)
+    migration = create_migration(client, plan)
     print(f"migration.forklift.konveyor.io/{migration.metadata.name} created")
     if watch:
         watch_to_the_end(client, name, namespace, since=migration.metadata.uid or "")
+
+
+def _refuse_start(plan: Plan) -> None:
+    """Raise what keeps a plan from being started, as far as its conditions tell."""
+    name, run = plan.metadata.name, plan.status.migration if plan.status else None
+    if _executing(plan):
+        raise errors.NeedsOperator(f"plan {name} runs already", hint=f"mtv plan watch {name}")
+    blockers = follow.blockers(plan)
+    if blockers:
+        raise errors.NeedsOperator(
+            f"plan {name} cannot run: {'; '.join(blockers)}", hint=f"mtv plan check {name}"
+        )
+    moved = [vm for vm in run.vms if vm.completed and not vm.error] if run else []
+    ended = follow.outcome(plan).state
+    if ended == "Succeeded" and len(moved) == len(plan.spec.vms):
+        raise errors.NeedsOperator(
+            f"plan {name} has succeeded: all of its VMs are migrated",
+            hint="add VMs to it, or make another plan",
+        )
 
 
 @app.command("watch", epilog="Example: `mtv plan watch web -n mtv --timeout 3600`")
@@ -295,12 +317,14 @@ def watch_to_the_end(
 ) -> None:
     """Follow a plan on stderr; end with 0 if it succeeded, else raise what says why not."""
 
+    patience = _Patience()
+
     def read() -> tuple[Plan, list[DiskTransfer]]:
         from mtv.api.mtv import DiskTransfer
 
         plan = read_plan(client, name, namespace)
-        stuck = follow.blockers(plan)
-        if stuck and not _executing(plan):
+        stuck = () if _executing(plan) else follow.blockers(plan)
+        if patience.is_over(bool(stuck)):
             raise errors.NeedsOperator(
                 f"plan {name} cannot run: {'; '.join(stuck)}", hint=f"mtv plan check {name}"
             )
@@ -324,6 +348,23 @@ def watch_to_the_end(
         f"plan {name}: {ended.state}" + "".join(f"\n  {reason}" for reason in ended.reasons),
         hint=f"mend the cause, then `mtv plan start {name}`: what is copied is not copied again",
     )
+
+
+class _Patience:
+    """What blocks a plan may pass by itself: a VM that is new at the source is seen soon."""
+
+    def __init__(self, limit_s: float = 5.0) -> None:
+        self._limit_s = limit_s
+        self._since: float | None = None
+
+    def is_over(self, blocked: bool) -> bool:
+        """Tell whether the plan has been blocked for too long without a break."""
+        if not blocked:
+            self._since = None
+            return False
+        now = time.monotonic()
+        self._since = self._since or now
+        return now - self._since > self._limit_s
 
 
 def _executing(plan: Plan) -> bool:

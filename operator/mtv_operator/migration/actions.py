@@ -116,6 +116,13 @@ class PowerOn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TryVM:
+    """Ask the API server whether it would take the target VM; nothing is stored."""
+
+    vm: kubevirt.VirtualMachine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CreateVM:
     """Make the target VM, if it is not there, and give it its claims."""
 
@@ -147,6 +154,7 @@ OfPlan = (
     | ShutDownGuest
     | PowerOff
     | PowerOn
+    | TryVM
     | CreateVM
     | Record
 )
@@ -157,7 +165,7 @@ def vm_of(action: OfPlan) -> str:
     match action:
         case ShutDownGuest() | PowerOff() | PowerOn():
             return action.vm_id
-        case CreateVM(vm=vm):
+        case CreateVM(vm=vm) | TryVM(vm=vm):
             return vm.metadata.labels.get(labels.VM_ID, "")
         case EnsureTransfer(transfer=made):
             return made.metadata.labels.get(labels.VM_ID, "")

@@ -50,6 +50,8 @@ def perform(client: Client, inventories: Inventories, action: actions.OfPlan) ->
             _relabel(client, action)
         case actions.ShutDownGuest() | actions.PowerOff() | actions.PowerOn():
             _switch(client, inventories, action)
+        case actions.TryVM(vm=vm):
+            _try_vm(client, vm)
         case actions.CreateVM():
             _create_vm(client, action)
         case actions.Record(plan=target, reason=reason, message=message, warning=warning):
@@ -146,6 +148,13 @@ def _refuse_two(client: Client, action: actions.PowerOn) -> None:
     found = client.find(kubevirt.VirtualMachine, action.target_name, action.namespace)
     if found is not None and found.metadata.labels.get(labels.PLAN) == action.plan_uid:
         raise errors.Conflict(f"VM {action.namespace}/{action.target_name} exists by now")
+
+
+def _try_vm(client: Client, wanted: kubevirt.VirtualMachine) -> None:
+    """Raise what the API server and its webhooks would refuse the VM with."""
+    path = wanted.resource.path(wanted.metadata.namespace)
+    with contextlib.suppress(errors.AlreadyExists):
+        client.raw("POST", path, msgspec.to_builtins(wanted), query=[("dryRun", "All")])
 
 
 def _create_vm(client: Client, action: actions.CreateVM) -> None:

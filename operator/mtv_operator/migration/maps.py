@@ -16,6 +16,12 @@ from mtv_operator.migration import conditions, inventory_cache, provider
 from mtv_operator.migration.conditions import Category
 from mtv_operator.reconciling import Decision
 
+PROVIDER_TYPES = frozenset(
+    f"{side}Provider{state}"
+    for side in ("Source", "Destination")
+    for state in ("NotValid", "NotReady")
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:

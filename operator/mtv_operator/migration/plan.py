@@ -119,16 +119,29 @@ def _planned(observed: Observed) -> PlannedPlan | None:
 def _running(observed: Observed, planned: PlannedPlan | None, now: datetime) -> PlanDecision:
     status = observed.status.migration
     assert status is not None
+    canceled = run.canceled_by(observed.plan, observed.migration)
+    if planned is None and observed.source is None and canceled is None:
+        planned = _nothing(observed.plan)  # the provider is gone for good: end it without
     if planned is None:  # the inventory is not there yet: nothing is lost by waiting
-        return Decision(status=observed.status, requeue_after_s=vm_scene.WAIT_S)
-    step = run.go_on(
-        _scene(observed, planned),
-        status,
-        now,
-        canceled=run.canceled_by(observed.plan, observed.migration),
-        free=observed.free,
+        step = Run(status=status, set=(run.EXECUTING,), requeue_after_s=vm_scene.WAIT_S)
+    else:
+        scene = _scene(observed, planned)
+        step = run.go_on(scene, status, now, canceled=canceled, free=observed.free)
+    pair = observed.plan.spec.provider
+    found = [one for one in observed.status.conditions if one.type not in maps.PROVIDER_TYPES]
+    found += maps.of_providers(pair, observed.source, observed.destination)
+    return _decision(observed, tuple(found), step, now)
+
+
+def _nothing(plan: forklift.Plan) -> PlannedPlan:
+    """Return what is planned where nothing is known of the source."""
+    return PlannedPlan(
+        name=plan.metadata.name,
+        namespace=plan.metadata.namespace,
+        target_namespace=plan.spec.target_namespace,
+        vms=(),
+        general=(),
     )
-    return _decision(observed, observed.status.conditions, step, now)
 
 
 def _idle(observed: Observed, planned: PlannedPlan | None, now: datetime) -> PlanDecision:
@@ -209,6 +222,7 @@ def _scene(observed: Observed, planned: PlannedPlan) -> Scene:
     reference = plan.spec.provider.source
     namespace = reference.namespace or plan.metadata.namespace
     vms = observed.status.migration.vms if observed.status.migration else ()
+    wanted = _secret_copy(observed, owner)
     return Scene(
         plan=plan,
         planned=planned,
@@ -216,7 +230,10 @@ def _scene(observed: Observed, planned: PlannedPlan) -> Scene:
         provider=provider.key_of(namespace, reference.name),
         current=observed.view.phase is inventory_cache.Phase.LOADED,
         power_off=stop,
-        secret_copy=_secret_copy(observed, owner),
+        secret_copy=wanted,
+        secret_is_current=wanted is not None
+        and observed.secret_copy is not None
+        and wanted.data == observed.secret_copy.data,
         transfers=observed.transfers,
         claims=observed.claims,
         vms=observed.vms,

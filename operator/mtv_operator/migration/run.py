@@ -125,7 +125,7 @@ def go_on(
             running.append(vm.id or "")
         step = vm_run.advance(scene, vm, now, canceled=stop)
         vms.append(step.vm)
-        todo += step.actions
+        todo += (*step.actions, *_told(scene.plan, vm, step.vm))
         if step.requeue_after_s is not None:
             waits.append(step.requeue_after_s)
     status = replace(status, vms=tuple(vms))
@@ -137,6 +137,26 @@ def go_on(
         actions=tuple(todo),
         requeue_after_s=min(waits, default=None),
     )
+
+
+def _told(
+    plan: forklift.Plan, before: forklift.VMStatus, after: forklift.VMStatus
+) -> tuple[actions.Record, ...]:
+    """Return the events of a step: a phase that began is one, and so is an end."""
+    name = after.name or after.id
+    if after.error is not None and before.error is None:
+        text = "; ".join(after.error.reasons)
+        return (
+            actions.Record(
+                plan=plan, reason="VMFailed", message=f"VM {name}: {text}", warning=True
+            ),
+        )
+    if after.completed:
+        outcome = progress.outcome_of(after)
+        return (actions.Record(plan=plan, reason=f"VM{outcome}", message=f"VM {name}: {outcome}"),)
+    if after.phase != before.phase:
+        return (actions.Record(plan=plan, reason=after.phase, message=f"VM {name}: {after.phase}"),)
+    return ()
 
 
 def _over(

@@ -70,7 +70,13 @@ def _start(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: datetim
     if blockers:
         return vm_scene.failed(vm, *blockers)
     vm = replace(vm, started=conditions.timestamp(now), new_name=planned.target_name)
-    return Advance(vm=vm_scene.onward(progress.entered(vm, Phase.STARTED, now), now))
+    # Better refused now than when the source is off and hours of copying are done.
+    before: tuple[actions.OfPlan, ...] = (
+        actions.EnsureNamespace(name=scene.plan.spec.target_namespace),
+        *((actions.TryVM(vm=planned.virtual_machine),) if planned.virtual_machine else ()),
+    )
+    vm = vm_scene.onward(progress.entered(vm, Phase.STARTED, now), now)
+    return Advance(vm=vm, actions=before)
 
 
 def _create_data_volumes(
@@ -127,13 +133,14 @@ def _copy_disks(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: da
     }
     vm = progress.with_copies(vm, by_task, now)
     todo: list[actions.OfPlan] = []
+    if scene.secret_copy is not None and not scene.secret_is_current:
+        todo.append(actions.EnsureSecret(secret=scene.secret_copy))
     failed: list[str] = []
     left = False
     for wanted in planned.transfers:
         there = scene.transfers.get(wanted.metadata.name)
         if there is None:
             todo += [
-                *((actions.EnsureSecret(secret=scene.secret_copy),) if scene.secret_copy else ()),
                 *(
                     actions.EnsureClaim(claim=claim)
                     for claim in planned.claims

@@ -30,7 +30,8 @@ class Scene:
     provider: str  # key of its inventory
     current: bool  # whether the inventory is connected, not that of an earlier connection
     power_off: PowerOff
-    secret_copy: core.Secret | None
+    secret_copy: core.Secret | None  # as it should be
+    secret_is_current: bool  # whether it is like that
     transfers: Mapping[str, DiskTransfer]
     claims: Mapping[str, core.PersistentVolumeClaim]
     vms: Mapping[str, kubevirt.VirtualMachine]

@@ -507,3 +507,61 @@ def test_killed_anywhere_it_ends_and_source_and_target_never_run_both(
     else:
         assert simulation.vms == {}
         assert state_of(simulation) is vm.power_state
+
+
+def test_a_target_that_would_be_refused_fails_before_the_source_is_touched() -> None:
+    simulation = of_vms()
+    simulation.refuses["TryVM"] = errors.BadInput("no such machine type")
+    simulation.start()
+    simulation.run()
+    assert outcome(simulation) == "Failed"
+    assert state_of(simulation) is PowerState.ON
+    assert simulation.count(actions.ShutDownGuest) == 0
+    error = simulation.status.vms[0].error
+    assert error is not None
+    assert (error.phase, error.reasons) == ("Started", ("no such machine type",))
+
+
+def test_a_changed_password_reaches_the_transfers() -> None:
+    simulation = of_vms()
+    simulation.start()
+    simulation.until(Phase.COPY_DISKS)
+    assert simulation.secret_copy is not None
+    simulation.secret_copy = msgspec.structs.replace(simulation.secret_copy, data={"user": b"old"})
+    simulation.step()
+    assert simulation.secret_copy is not None
+    assert simulation.secret_copy.data["password"] == b"secret"
+
+
+def test_a_run_whose_provider_is_deleted_waits_and_can_be_canceled() -> None:
+    simulation = of_vms()
+    simulation.start()
+    simulation.until(Phase.COPY_DISKS)
+    simulation.has_provider = False
+    for _ in range(3):
+        simulation.step()
+    assert simulation.status.completed is None
+    assert "SourceProviderNotValid" in simulation.conditions()
+    simulation.migrations.clear()
+    simulation.run(5)
+    assert outcome(simulation) == "Canceled"
+    simulation.has_provider = True
+    simulation.step()
+    assert "SourceProviderNotValid" not in simulation.conditions()
+
+
+def test_each_phase_is_told_once() -> None:
+    simulation = of_vms()
+    simulation.start()
+    simulation.run()
+    told = [one.reason for one in simulation.done if isinstance(one, actions.Record)]
+    assert told == [
+        "StorePowerState",
+        "PowerOffSource",
+        "WaitForPowerOff",
+        "CreateDataVolumes",
+        "CopyDisks",
+        "CreateVM",
+        "Completed",
+        "VMSucceeded",
+    ]
