@@ -92,22 +92,27 @@ def outside_mtu() -> int:
     return DEFAULT_MTU
 
 
-def ensure_bridge(network: PodNetwork, owner: str) -> None:
-    """Make the bridge and NAT of this machine, if they are not there.
-
-    Raises TargetRefused when the bridge belongs to another data folder.
-    """
+def check_bridge(network: PodNetwork, owner: str) -> bool:
+    """Tell whether our bridge is there. Raises TargetRefused when somebody else's is."""
     found = link(network.bridge)
-    if found is None:
-        ip("link", "add", network.bridge, "mtu", str(outside_mtu()), "type", "bridge")
-        ip("link", "set", network.bridge, "alias", owner)
-    elif found.get("ifalias", "") != owner:
+    if found is not None and found.get("ifalias", "") != owner:
         raise errors.TargetRefused(
             f"the bridge {network.bridge} belongs to {found.get('ifalias') or 'somebody else'},"
             f" not to {owner}",
             hint="`mtv down --purge` with that data folder takes it away; or choose another name"
             " with --bridge",
         )
+    return found is not None
+
+
+def ensure_bridge(network: PodNetwork, owner: str) -> None:
+    """Make the bridge and NAT of this machine, if they are not there.
+
+    Raises TargetRefused when the bridge belongs to another data folder.
+    """
+    if not check_bridge(network, owner):
+        ip("link", "add", network.bridge, "mtu", str(outside_mtu()), "type", "bridge")
+        ip("link", "set", network.bridge, "alias", owner)
     # Without an own address the bridge would take that of its newest port, and change it.
     ip(
         "-batch",

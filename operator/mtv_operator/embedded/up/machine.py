@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -56,7 +58,7 @@ def check_free(address: str, port: int, ours: Iterable[int] = ()) -> None:
         except PermissionError as fault:
             raise errors.Forbidden(f"{address}:{port}: {fault.strerror}") from fault
         except OSError as fault:
-            owner = port_owner(port)
+            owner = port_owner(port, address)
             if owner is not None and owner[0] in set(ours):
                 return
             who = f"process {owner[0]} ({owner[1]})" if owner else str(fault.strerror)
@@ -66,9 +68,12 @@ def check_free(address: str, port: int, ours: Iterable[int] = ()) -> None:
             ) from fault
 
 
-def port_owner(port: int) -> tuple[int, str] | None:
-    """Return pid and command line of the process that listens on a port of this machine."""
-    inodes = _listening_inodes(port)
+def port_owner(port: int, address: str = "") -> tuple[int, str] | None:
+    """Return pid and command line of the process that listens on a port of this machine.
+
+    With an address, only of one that listens there or everywhere.
+    """
+    inodes = _listening_inodes(port, address.strip("[]"))
     if not inodes:
         return None
     for entry in Path("/proc").iterdir():
@@ -85,7 +90,7 @@ def port_owner(port: int) -> tuple[int, str] | None:
     return None
 
 
-def _listening_inodes(port: int) -> set[str]:
+def _listening_inodes(port: int, address: str) -> set[str]:
     found = set()
     for table in ("tcp", "tcp6"):
         try:
@@ -94,6 +99,19 @@ def _listening_inodes(port: int) -> set[str]:
             continue
         for line in lines:
             fields = line.split()
-            if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+            place, _, number = fields[1].rpartition(":")
+            if fields[3] != LISTENING or int(number, 16) != port:
+                continue
+            listens = parse_address(place)
+            everywhere = "." not in listens or listens == "0.0.0.0"  # IPv6 takes IPv4 as well
+            if not address or listens == address or everywhere or address in ("0.0.0.0", "::"):
                 found.add(f"socket:[{fields[9]}]")
     return found
+
+
+def parse_address(text: str) -> str:
+    """Return an address of /proc/net/tcp, which is in words of the machine's byte order. Pure."""
+    words = [bytes.fromhex(text[at : at + 8]) for at in range(0, len(text), 8)]
+    if sys.byteorder == "little":
+        words = [word[::-1] for word in words]
+    return str(ipaddress.ip_address(b"".join(words)))

@@ -91,7 +91,9 @@ def line(report: Report, facts: Facts, now: datetime) -> Line:
     if state is State.RUNNING and not alive:
         state = State.BACK_OFF
     reason = ""
-    if report.task:
+    if state is State.STOPPED:
+        reason = "stopped"
+    elif report.task:
         reason = "" if state is State.DONE else "not done yet"
     elif not alive:
         reason = report.last_exit or "not started yet"

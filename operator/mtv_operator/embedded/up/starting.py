@@ -52,6 +52,9 @@ def start(data_dir: Path, asked: Mapping[str, object], say: Say) -> Settings:
     for index, name in enumerate(settings.node_names(), 1):
         if settings.node_namespace(name, index):
             network.attach(settings.network, settings.node_key(name), settings.node_address(index))
+    for folder in (settings.folder / "nodes").glob("*"):
+        if folder.name not in settings.node_names():
+            network.detach(settings.node_key(folder.name))
     up_settings.save(settings)
     for folder in (settings.run, settings.logs, settings.folder / "apiserver", settings.volumes):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -92,14 +95,15 @@ def check_ports(settings: Settings, before: supervisor.Summary) -> None:
         for report in before.components
         if report.process is not None and processes.alive(report.process)
     ]
-    for address in components.listen_addresses(settings):
-        host = address.rpartition(":")[0]
-        if host == settings.network.gateway and network.link(settings.bridge) is None:
-            continue  # nobody can have it yet
-        machine.check_free(host, settings.port, ours)
-    if network.link(settings.bridge) is not None:
-        for port in (KUBELET_PORT, VIRT_API_PORT):
-            machine.check_free(settings.network.gateway, port, ours)
+    gateway = settings.network.gateway
+    hosts = [one.rpartition(":")[0] for one in components.listen_addresses(settings)]
+    for host in hosts:
+        if host != gateway:
+            machine.check_free(host, settings.port, ours)
+    if network.check_bridge(settings.network, settings.owner):  # else nobody can have these
+        own = [settings.port] if gateway in hosts else []
+        for port in (*own, KUBELET_PORT, VIRT_API_PORT):
+            machine.check_free(gateway, port, ours)
 
 
 def check_nodes(settings: Settings) -> None:
@@ -182,7 +186,9 @@ def wait_until_ready(settings: Settings, say: Say, patience_s: float = READY_S) 
     names = [one.name for one in main.read_components(settings.run)]
     said: set[str] = set()
     while True:
-        reports = supervisor.read_summary(settings.run).components
+        summary = supervisor.read_summary(settings.run)
+        fresh = summary.supervisor is not None and processes.alive(summary.supervisor)
+        reports = summary.components if fresh else ()  # else it is what the last one left
         facts = readiness.look(settings)
         found = {one.name: one for one in readiness.lines(reports, facts)}
         for name in names:

@@ -36,7 +36,7 @@ def stop(settings: Settings, say: Say, *, stop_vms: bool, purge: bool) -> None:
     else:
         pods = [uid for folder in node_folders(settings) for uid in starting.running_pods(folder)]
         if pods:
-            say(f"{len(pods)} running pods go on; the next `mtv up` finds them again")
+            say(f"pods that go on: {len(pods)}; the next `mtv up` finds them again")
     end_supervisor(settings, say)
     if purge:
         remove(settings, say)
@@ -76,7 +76,7 @@ def stop_pods(settings: Settings, say: Say) -> None:
             found = pod.metadata
             client.delete(Pod, found.name, found.namespace, uid=found.uid)
         if pods:
-            say(f"{len(pods)} pods are told to end")
+            say(f"pods that are told to end: {len(pods)}")
         wait_for_pods(client, grace_of(pods) + PODS_MARGIN_S)
     except errors.MigrationError as fault:
         say(f"the API server does not help ({fault}): containers are ended directly")
@@ -134,7 +134,7 @@ def end_leftovers(settings: Settings, say: Say) -> None:
         time.sleep(POLL_S)
     for process in left:
         processes.send(process, signal.SIGKILL)
-    say(f"{len(left)} containers have ended")
+    say(f"containers that were ended: {len(left)}")
 
 
 def remove(settings: Settings, say: Say) -> None:
