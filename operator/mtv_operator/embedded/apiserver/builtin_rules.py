@@ -138,8 +138,14 @@ RULES: Mapping[str, Mapping[str, Any]] = {
 
 
 @functools.cache
-def notes() -> dict[str, str]:
-    """Return descriptions by type, `core.v1.Pod`, and by field, `core.v1.PodSpec.nodeName`."""
+def _notes() -> dict[str, str]:
     text = resources.files(__package__).joinpath("builtin_notes.txt").read_text()
     pairs = (line.partition(" ") for line in text.splitlines() if line and line[0] != "#")
     return {name: note.strip() for name, _, note in pairs}
+
+
+def note_of(type_name: str, field: str = "") -> str:
+    """Return the description of a type, `core.v1.Pod`, or of one of its fields; "" for none."""
+    if not field:
+        return _notes().get(type_name, "")
+    return _notes().get(f"{type_name}.{field}") or _notes().get(f"*.{field}", "")

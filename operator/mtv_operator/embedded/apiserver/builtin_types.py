@@ -156,7 +156,7 @@ def definition(name: str, prefix: str) -> Document:
     made = _schema(
         types()[name], lambda part, _: {"$ref": prefix + full_name(part)}, scalars=prefix
     )
-    note = builtin_rules.notes().get(name)
+    note = builtin_rules.note_of(name)
     return {"description": note, **made} if note else made
 
 
@@ -180,7 +180,7 @@ def _schema(
         schema = _field_schema(field, field.type, refer, scalars)
         schema |= _marks(field)
         if scalars:
-            note = builtin_rules.notes().get(f"{kind.name}.{field.name}")
+            note = builtin_rules.note_of(kind.name, field.name)
             schema = {"description": note, **schema} if note else schema
         else:
             schema |= builtin_rules.RULES.get(f"{kind.name}.{field.name}", {})
