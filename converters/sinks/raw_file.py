@@ -25,12 +25,7 @@ class RawFileSink:
     def __init__(self, path: str, *, mode: int = 0o660) -> None:
         self.name = os.path.basename(path)
         self.path = path
-        with translated(self.name):
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-            self.file = os.open(path, flags, mode)
-        if not stat.S_ISREG(os.fstat(self.file).st_mode):
-            os.close(self.file)
-            raise TargetBroken("is not a regular file", file=path)
+        self.file = open_target(path, mode)
 
     def prepare(self, capacity_bytes: int, keep: Sequence[Extent]) -> None:
         """Make it a disk of this size that is zero outside `keep`."""
@@ -64,6 +59,16 @@ class RawFileSink:
     def close(self) -> None:
         """Close the file."""
         os.close(self.file)
+
+
+def open_target(path: str, mode: int) -> int:
+    """Open a regular file for writing, and make it if it is not there. Raises SinkError."""
+    with translated(os.path.basename(path)):
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, mode)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise TargetBroken("is not a regular file", file=path)
+    return file
 
 
 def write_all(file: int, offset: int, buffers: Sequence[Buffer]) -> None:

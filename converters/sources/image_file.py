@@ -12,7 +12,10 @@ from converters.sources.byte_stream import open_regular
 
 
 class ImageFile:
-    """A file, or `length` bytes of it from `start` on (a member of a tar)."""
+    """A file, or `length` bytes of it from `start` on (a member of a tar).
+
+    With `from_medium` the page cache is dropped first, as a verification wants it.
+    """
 
     def __init__(
         self,
@@ -22,6 +25,7 @@ class ImageFile:
         start: int = 0,
         length: int | None = None,
         follow_links: bool = True,
+        from_medium: bool = False,
     ) -> None:
         self.name = name or os.path.basename(path)
         self.path = path
@@ -35,6 +39,8 @@ class ImageFile:
                 f"the file has {size} bytes", file=self.name,
                 expected=f"{self.size_bytes} from byte {start} on",
             )  # fmt: skip
+        if from_medium:
+            os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_DONTNEED)
         status = os.fstat(self._file)
         self.identity = (status.st_dev, status.st_ino, start)
         self.version = (

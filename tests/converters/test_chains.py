@@ -382,12 +382,9 @@ def test_image_when_bytes_are_changed_anywhere_ends_with_our_error_or_a_disk(
         at = (base + at) % len(image)
         image[at : at + len(new)] = new
     (folder / name).write_bytes(image)
-    try:
-        with opening.open_chain(str(path)) as chain:
-            if chain.images[0].capacity_bytes <= 4 << 20:
-                pipeline.copy(chain.disk(), MemorySink(), pipeline.Options(workers=1))
-    except ConversionError as error:
-        assert str(error)
+    with disk_images.allowed_to_fail(), opening.open_chain(str(path)) as chain:
+        if chain.images[0].capacity_bytes <= 4 << 20:
+            pipeline.copy(chain.disk(), MemorySink(), pipeline.Options(workers=1))
 
 
 def _qcow2():

@@ -1,6 +1,7 @@
 """Each sink passes the suite that `converters.testing` publishes."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -8,11 +9,14 @@ import pytest
 from converters import pipeline, testing
 from converters.errors import TargetBroken, TargetFull, TargetTooSmall
 from converters.extents import Extent
+from converters.journal import Journal, State
 from converters.sinks import allocation, raw_file
 from converters.sinks.block_device import BlockDeviceSink
 from converters.sinks.memory import MemorySink
+from converters.sinks.qcow2_file import Qcow2Sink
 from converters.sinks.raw_file import RawFileSink
 from converters.sources.memory import MemorySource
+from converters.sources.raw_file import RawFile
 
 
 class TestMemorySink(testing.SinkTests):
@@ -26,6 +30,70 @@ class TestRawFileSink(testing.SinkTests):
         if old:
             path.write_bytes(old)
         return RawFileSink(str(path))
+
+
+class TestQcow2Sink(testing.SinkTests):
+    def make(self, folder, old):
+        path = str(folder / "disk.qcow2")
+        if old:  # a disk of before, with the content that a copy left there
+            before = Qcow2Sink(path)
+            before.prepare(len(old), ())
+            before.write(0, [old])
+            before.close()
+        return Qcow2Sink(path)
+
+
+needs_qemu = pytest.mark.skipif(not shutil.which("qemu-img"), reason="qemu-img is not installed")
+
+
+@needs_qemu
+@pytest.mark.parametrize("size", [512, 65536, (3 << 20) + 512, (1 << 30) + 512])
+def test_qcow2_when_written_is_sound_and_the_disk_for_qemu(tmp_path, size):
+    content = testing.sample_disk(min(size, 3 << 20), seed=size)
+    holes = [Extent(len(content), size - len(content))] if size > len(content) else []
+    raw, path = tmp_path / "raw", tmp_path / "disk.qcow2"
+    with raw.open("wb") as file:
+        file.write(content)
+        file.truncate(size)
+    source = RawFile(str(raw))
+    sink = Qcow2Sink(str(path))
+    pipeline.copy(source, sink, pipeline.Options(workers=3))
+    sink.zero(Extent(0, min(size, 200_000)))
+    sink.flush()
+    sink.close()
+    with raw.open("r+b") as file:
+        file.write(bytes(min(size, 200_000)))
+    subprocess.run(["qemu-img", "check", str(path)], check=True, capture_output=True)
+    subprocess.run(["qemu-img", "compare", str(raw), str(path)], check=True, capture_output=True)
+    assert len(holes) < 2
+    assert path.stat().st_size < len(content) + (1 << 20)
+
+
+@needs_qemu
+def test_qcow2_when_a_copy_breaks_off_goes_on_and_is_sound(tmp_path):
+    content, half = testing.sample_disk(4 << 20, seed=12), 2 << 20
+    path = str(tmp_path / "disk.qcow2")
+    first = Qcow2Sink(path)
+    first.prepare(len(content), ())
+    first.write(0, [content[:half]])
+    first.write(3 << 20, [b"not in the journal" * 1000])
+    first.close()  # without flush, as when killed
+    second = Qcow2Sink(path)
+    done = State(extents=[Extent(0, half)], block_sum=testing.disk_sum(content[:half]))
+    pipeline.copy(MemorySource(content), second, journal=Journal(done))
+    second.close()
+    (tmp_path / "raw").write_bytes(content)
+    subprocess.run(["qemu-img", "check", path], check=True, capture_output=True)
+    compare = ["qemu-img", "compare", str(tmp_path / "raw"), path]
+    subprocess.run(compare, check=True, capture_output=True)
+
+
+def test_qcow2_when_target_is_another_image_is_not_gone_on_with(tmp_path):
+    (tmp_path / "disk.qcow2").write_bytes(b"precious" * 100000)
+    sink = Qcow2Sink(str(tmp_path / "disk.qcow2"))
+    with pytest.raises(TargetBroken, match="not an image that this copy began"):
+        sink.prepare(1 << 20, [Extent(0, 4096)])
+    assert (tmp_path / "disk.qcow2").read_bytes().startswith(b"precious")
 
 
 @pytest.fixture

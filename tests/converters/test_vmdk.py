@@ -5,6 +5,7 @@ import struct
 import tracemalloc
 
 import pytest
+from disk_images import allowed_to_fail
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -246,18 +247,16 @@ def test_stream_when_disk_has_a_parent_is_refused_with_the_way_out():
 
 @settings(max_examples=150, deadline=None)
 @given(
-    image=st.sampled_from([ESXI, QEMU]),
+    shape=st.sampled_from(["esxi", "qemu"]),
     changes=st.lists(st.tuples(st.integers(0, len(QEMU) - 1), st.binary(min_size=1, max_size=8))),
     cut=st.integers(0, len(QEMU)),
 )
-def test_stream_when_bytes_are_changed_anywhere_ends_with_our_error_or_a_disk(image, changes, cut):
-    broken = bytearray(image)
+def test_stream_when_bytes_are_changed_anywhere_ends_with_our_error_or_a_disk(shape, changes, cut):
+    broken = bytearray(ESXI if shape == "esxi" else QEMU)
     for at, new in changes:
         broken[at : at + len(new)] = new
-    try:
+    with allowed_to_fail():
         decoded(bytes(broken[:cut]))
-    except ConversionError as error:
-        assert str(error)
 
 
 @settings(max_examples=100, deadline=None)
@@ -274,9 +273,10 @@ def test_parser_when_disk_is_huge_takes_no_memory():
     parser = StreamParser("disk.vmdk")
     with pytest.raises(CorruptImage, match="neither a createType nor an extent"):
         parser.parse(bytearray(image), len(image), last=False)
-    image = ESXI[: 128 * SECTOR].replace(
-        struct.pack("<Q", len(CONTENT) // SECTOR), struct.pack("<Q", header.MOST_CAPACITY)
+    text = testing.descriptor_text(
+        header.MOST_CAPACITY, create_type="streamOptimized", extent='RDONLY {sectors} SPARSE "x"'
     )
+    image = testing.header(header.MOST_CAPACITY) + text.ljust(127 * SECTOR, b"\0")
     StreamParser("disk.vmdk").parse(bytearray(image), len(image), last=False)
     assert tracemalloc.get_traced_memory()[1] < 8 << 20
     tracemalloc.stop()
@@ -359,10 +359,8 @@ def test_sparse_when_front_is_changed_anywhere_ends_with_our_error_or_a_disk(
         for at, new in edits:
             image[at : at + len(new)] = new
 
-    try:
+    with allowed_to_fail():
         sparse(tmp_path_factory.mktemp("fuzz"), change)
-    except ConversionError as error:
-        assert str(error)
 
 
 # descriptors
@@ -431,7 +429,5 @@ def test_sibling_when_name_leads_elsewhere_is_refused(name):
 @settings(max_examples=200, deadline=None)
 @given(st.one_of(st.binary(max_size=2000), st.text(max_size=500).map(str.encode)))
 def test_descriptor_when_it_is_noise_ends_with_our_error_or_a_descriptor(content):
-    try:
+    with allowed_to_fail():
         descriptor.parse(content, file="x")
-    except ConversionError as error:
-        assert str(error)
