@@ -79,6 +79,8 @@ def test_process_when_supervisor_was_killed_is_adopted_by_the_next(tmp_path):
     first.supervisor._write()
     left = supervisor.read_summary(first.run).components[0].process
     with Running(tmp_path, component) as second:
+        while second.supervisor._units["a"].pidfd is None:  # the file may still be the first one's
+            os.sched_yield()
         assert second.wait("a", State.RUNNING).process == left
         os.kill(left.pid, signal.SIGKILL)
         first.supervisor._units["a"].child.wait()
