@@ -6,6 +6,7 @@ A container is a command of this machine: its image names nothing here, so `comm
 from __future__ import annotations
 
 import os
+import grp
 import pwd
 import sys
 from collections.abc import Mapping, Sequence
@@ -72,6 +73,7 @@ class User:
     groups: Sequence[int]
     home: str
     known: bool  # to the machine
+    group_known: bool = True
 
 
 def find_code() -> Code:
@@ -109,13 +111,23 @@ def user_of(pod: Pod, container: Container) -> User:
     groups = {*shared.supplemental_groups}
     if shared.fs_group is not None:
         groups.add(shared.fs_group)
+    number = gid if gid is not None else entry.pw_gid if entry else 0
     return User(
         uid=uid or 0,
-        gid=gid if gid is not None else entry.pw_gid if entry else 0,
+        gid=number,
         groups=sorted(groups),
         home=entry.pw_dir if entry else "/",
         known=entry is not None,
+        group_known=_has_group(number),
     )
+
+
+def _has_group(gid: int) -> bool:
+    try:
+        grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return True
 
 
 def base_environment(sandbox: Sandbox, code: Code, user: User) -> dict[str, str]:
@@ -155,6 +167,8 @@ def describe(
     ]
     if not user.known:
         mounts.append(Mount(str(state / "passwd"), "/etc/passwd", True))
+    if not user.group_known:
+        mounts.append(Mount(str(state / "group"), "/etc/group", True))
     return stage.Container(
         state=str(state),
         argv=command(container, environment),
@@ -183,6 +197,15 @@ def passwd_with(user: User) -> str:
     """Return /etc/passwd with an entry for a user whom the machine does not know."""
     lines = Path("/etc/passwd").read_text(encoding="utf-8")
     return f"{lines.rstrip()}\nuser{user.uid}:x:{user.uid}:{user.gid}::/:/sbin/nologin\n"
+
+
+def group_with(user: User) -> str:
+    """Return /etc/group with an entry for a group that the machine does not know.
+
+    libvirt does not answer clients whose group has no name.
+    """
+    lines = Path("/etc/group").read_text(encoding="utf-8")
+    return f"{lines.rstrip()}\ngroup{user.gid}:x:{user.gid}:\n"
 
 
 def command(container: Container, environment: Mapping[str, str]) -> list[str]:

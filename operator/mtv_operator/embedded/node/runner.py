@@ -251,6 +251,8 @@ class Runner:
         )
         if not user.known:
             (state / "passwd").write_text(containers.passwd_with(user), encoding="utf-8")
+        if not user.group_known:
+            (state / "group").write_text(containers.group_with(user), encoding="utf-8")
         return starting.start(described)
 
     def _refresh(self, observed: Observed, known: _Known) -> None:

@@ -77,6 +77,14 @@ def test_user_whom_the_machine_does_not_know_gets_an_entry(tmp_path):
     assert containers.passwd_with(user).splitlines()[-1].startswith("user54321:x:54321:0:")
 
 
+def test_group_that_the_machine_does_not_know_gets_an_entry(tmp_path):
+    given = pod({"securityContext": {"runAsUser": 54321, "runAsGroup": 54321}})
+    made = describe(tmp_path, given)
+    assert Mount(str(tmp_path / "group"), "/etc/group", True) in made.mounts
+    user = containers.user_of(given, given.spec.containers[0])
+    assert containers.group_with(user).splitlines()[-1] == "group54321:x:54321:"
+
+
 def context(**fields):
     return msgspec.convert(fields, SecurityContext)
 
