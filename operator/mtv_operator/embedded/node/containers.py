@@ -5,8 +5,8 @@ A container is a command of this machine: its image names nothing here, so `comm
 
 from __future__ import annotations
 
-import os
 import grp
+import os
 import pwd
 import sys
 from collections.abc import Mapping, Sequence
