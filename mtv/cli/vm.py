@@ -187,6 +187,15 @@ def reset(
 
 
 @app.command()
+def migrate(
+    name: Name, namespace: Namespace = "default", kubeconfig: options.Kubeconfig = ""
+) -> None:
+    """Move a running virtual machine to another node."""
+    call(options.connect(kubeconfig), name, namespace, "migrate")
+    print(f"virtualmachine/{name} migrating; `kubectl get vmim -n {namespace}` follows it")
+
+
+@app.command()
 def console(
     name: Name,
     namespace: Namespace = "default",
@@ -315,6 +324,9 @@ def call(
         raise errors.NotFound(
             f"virtual machine {name} does not run", hint=f"mtv vm start {name} -n {namespace}"
         ) from None
+    except errors.Conflict as fault:  # its state does not allow it: asking again changes nothing
+        hint = f"mtv vm list -n {namespace} shows its state"
+        raise errors.TargetRefused(fault.message, hint=hint) from fault
 
 
 def wait_for(client: Client, name: str, namespace: str, states: set[str], timeout_s: float) -> None:
