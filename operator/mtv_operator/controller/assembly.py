@@ -6,7 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
+from mtv.api import core
+from mtv.inventory.model import Moref
 from mtv_operator.migration import controllers as migration
+from mtv_operator.migration import disk_transfer, provider
+from mtv_operator.migration.disk_transfer_controller import DiskTransfers
+from mtv_operator.migration.disk_transfer_pod import PodSettings
 from mtv_operator.migration.inventory_cache import Inventories
 from mtv_operator.migration.world import World
 from mtv_operator.objects import Caches, Client, Key
@@ -51,12 +56,34 @@ def assemble(
         virtual_machines.Settings(image=options.launcher_image, version=metadata.version("mtv")),
     )
 
+    pods = PodSettings(image=options.launcher_image, host_network=options.transfer_host_network)
+    transfers = DiskTransfers(
+        client,
+        seen.transfers,
+        caches.watch(core.Pod),
+        seen.claims,
+        host_of=lambda key, vm_id: _host_of(inventories, key, vm_id),
+        settings=disk_transfer.Settings(
+            pod=PodSettings(
+                image=options.launcher_image, host_network=options.transfer_host_network
+            )
+        ),
+    )
+
     def wire(enqueue: Enqueue) -> None:
         seen.wire(enqueue)
+        transfers.wire(enqueue)
         machines.wire(enqueue)
 
     return Assembled(
-        controllers=(*own, *machines.controllers),
+        controllers=(*own, transfers, *machines.controllers),
         wire=wire,
         inventory_changed=seen.inventory_changed,
     )
+
+
+def _host_of(inventories: Inventories, key: Key, vm_id: str) -> str:
+    """Return the id of the host that a VM of a provider is on; "" if that is not known."""
+    inventory = inventories.view(provider.key_of(*key)).inventory
+    vm = inventory.vms.get(Moref(vm_id)) if inventory is not None else None
+    return (vm.host or "") if vm is not None else ""

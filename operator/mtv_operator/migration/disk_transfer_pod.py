@@ -1,0 +1,105 @@
+"""The pod that carries out a DiskTransfer. Pure.
+
+It runs as the user that the VM's disk shall belong to (107, QEMU's in KubeVirt), so that nobody has
+to change the owner afterwards. Where it runs is the scheduler's business: the claim says it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mtv.api import core, meta
+from mtv.api.mtv import DiskTransfer
+from mtv.planning import names
+
+USER = 107
+ACCOUNT = "mtv-transfer"
+CONTAINER = "transfer"
+COMMAND = "mtv-transfer"
+DATA, SOURCE = "data", "source"
+DATA_FOLDER, DEVICE, SOURCE_FOLDER = "/data", "/dev/target", "/etc/source"
+GRACE_PERIOD_S = 5
+_LONGEST_BASE = 63 - len("-transfer-") - 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodSettings:
+    """What can be chosen about pods when the controller starts."""
+
+    image: str = "ghcr.io/mtv/mtv:latest"
+    host_network: bool = False
+    cpu_request: str = "100m"
+    memory_request: str = "128Mi"
+    memory_limit: str = "512Mi"
+
+
+def pod_name(transfer: DiskTransfer, attempt: int) -> str:
+    """Return the name of the pod of an attempt: a controller that was killed makes no second."""
+    name = transfer.metadata.name
+    if len(name) > _LONGEST_BASE:
+        name = f"{name[: _LONGEST_BASE - 6].rstrip('-.')}-{names.digest(name)}"
+    return f"{name}-{CONTAINER}-{attempt}"
+
+
+def build(transfer: DiskTransfer, attempt: int, settings: PodSettings) -> core.Pod:
+    """Return the pod of an attempt; the DiskTransfer owns it."""
+    there = transfer.metadata
+    return core.Pod(
+        metadata=meta.ObjectMeta(
+            name=pod_name(transfer, attempt),
+            namespace=there.namespace,
+            labels={**there.labels, "app.kubernetes.io/name": COMMAND},
+            annotations={"mtv.dev/disk-transfer": there.name},
+            owner_references=(meta.owner_of(transfer),),
+        ),
+        spec=core.PodSpec(
+            containers=(_container(transfer, settings),),
+            volumes=(
+                core.Volume(
+                    name=DATA,
+                    persistent_volume_claim=core.PersistentVolumeClaimVolumeSource(
+                        claim_name=transfer.spec.target.claim_name
+                    ),
+                ),
+                core.Volume(
+                    name=SOURCE,
+                    secret=core.SecretVolumeSource(secret_name=transfer.spec.secret.name),
+                ),
+            ),
+            restart_policy="Never",
+            termination_grace_period_seconds=GRACE_PERIOD_S,
+            service_account_name=ACCOUNT,
+            host_network=settings.host_network or None,
+            security_context=core.PodSecurityContext(
+                run_as_user=USER,
+                run_as_group=USER,
+                run_as_non_root=True,
+                fs_group=USER,
+                fs_group_change_policy="OnRootMismatch",
+                seccomp_profile=core.SeccompProfile(type="RuntimeDefault"),
+            ),
+            enable_service_links=False,
+        ),
+    )
+
+
+def _container(transfer: DiskTransfer, settings: PodSettings) -> core.Container:
+    there = transfer.metadata
+    is_block = transfer.spec.target.volume_mode == "Block"
+    source = core.VolumeMount(name=SOURCE, mount_path=SOURCE_FOLDER, read_only=True)
+    data = core.VolumeMount(name=DATA, mount_path=DATA_FOLDER)
+    return core.Container(
+        name=CONTAINER,
+        image=settings.image,
+        command=(COMMAND, "--name", there.name, "--namespace", there.namespace),
+        resources=core.ResourceRequirements(
+            requests={"cpu": settings.cpu_request, "memory": settings.memory_request},
+            limits={"memory": settings.memory_limit},
+        ),
+        security_context=core.SecurityContext(
+            allow_privilege_escalation=False, capabilities=core.Capabilities(drop=("ALL",))
+        ),
+        volume_mounts=(source,) if is_block else (source, data),
+        volume_devices=(core.VolumeDevice(name=DATA, device_path=DEVICE),) if is_block else (),
+        termination_message_policy="FallbackToLogsOnError",
+    )
