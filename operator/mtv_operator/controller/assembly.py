@@ -63,11 +63,7 @@ def assemble(
         caches.watch(core.Pod),
         seen.claims,
         host_of=lambda key, vm_id: _host_of(inventories, key, vm_id),
-        settings=disk_transfer.Settings(
-            pod=PodSettings(
-                image=options.launcher_image, host_network=options.transfer_host_network
-            )
-        ),
+        settings=disk_transfer.Settings(pod=pods),
     )
 
     def wire(enqueue: Enqueue) -> None:
