@@ -197,7 +197,10 @@ def test_edit_when_an_editor_changes_it(kubectl: Any, tmp_path: Path) -> None:
     assert spec_of(kubectl, "a")["cores"] == 6
     editor.write_text("#!/bin/sh\nsed -i 's/cores: 6$/cores: 600/' \"$1\"\n")
     told = kubectl("edit", "wi", "a", EDITOR=str(editor), expect=1)
-    assert "spec.cores" in told
+    assert 'widgets.example.com "a" is invalid' in told
+    copy = Path(told.partition('stored to "')[2].partition('"')[0])
+    assert "# * spec.cores: Invalid value: 600" in copy.read_text()
+    copy.unlink()
     assert spec_of(kubectl, "a")["cores"] == 6
 
 
