@@ -144,7 +144,7 @@ def queued(vm: Vm, *requests: dict[str, Any]) -> Operations:
         value = {"stateChangeRequests": list(requests)}
         return [{"op": "add", "path": "/status", "value": value}]
     path = "/status/stateChangeRequests"
-    waiting = msgspec.to_builtins(status.state_change_requests)
+    waiting = list(msgspec.to_builtins(status.state_change_requests))
     lone_stop = len(requests) == 1 and requests[0]["action"] == "Stop"
     operations: Operations = []
     if waiting:
@@ -169,7 +169,7 @@ def _waits_for_start(vm: Vm) -> bool:
 def cleared(vm: Vm) -> Operations:
     """Return the patch that takes all requests back: a start that the back-off delays."""
     path = "/status/stateChangeRequests"
-    waiting = msgspec.to_builtins(vm.status.state_change_requests) if vm.status else []
+    waiting = list(msgspec.to_builtins(vm.status.state_change_requests)) if vm.status else []
     return [{"op": "test", "path": path, "value": waiting}, {"op": "remove", "path": path}]
 
 
