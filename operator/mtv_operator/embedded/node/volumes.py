@@ -122,7 +122,7 @@ class Keeper:
                 return Prepared(path=str(path), device=True)
             node = devices.attach(self.volumes, path, pod.metadata.uid, self.node)
             return Prepared(path=str(node), device=True)
-        if group is not None:
+        if group is not None and not (only_when_needed(pod) and is_shared(path, group)):
             share_with(path, group)
         return Prepared(path=str(path))
 
@@ -285,18 +285,30 @@ def make_empty(
         path.chmod(0o2777)
 
 
-def share_with(path: Path, group: int) -> None:
-    """Let a group use a volume and all in it; done once, as the top folder then shows."""
+def only_when_needed(pod: Pod) -> bool:
+    """Tell whether a volume whose top belongs to the group is left as it is."""
+    context = pod.spec.security_context if pod.spec else None
+    return context is not None and context.fs_group_change_policy == "OnRootMismatch"
+
+
+def is_shared(path: Path, group: int) -> bool:
+    """Tell whether a volume's top folder belongs to a group."""
     found = path.stat()
-    if found.st_gid == group and found.st_mode & SETGID_SHARED == SETGID_SHARED:
-        return
+    return found.st_gid == group and found.st_mode & SETGID_SHARED == SETGID_SHARED
+
+
+def share_with(path: Path, group: int) -> None:
+    """Let a group use a volume and all in it."""
     for entry in (*path.rglob("*"), path):  # the top last: it is the mark
         seen = entry.lstat()
         if stat.S_ISLNK(seen.st_mode):
             continue
-        os.chown(entry, -1, group)
         more = SETGID_SHARED if stat.S_ISDIR(seen.st_mode) else 0o660
-        entry.chmod(stat.S_IMODE(seen.st_mode) | more)
+        mode = stat.S_IMODE(seen.st_mode)
+        if seen.st_gid != group:
+            os.chown(entry, -1, group)
+        if mode & more != more:
+            entry.chmod(mode | more)
 
 
 def host_path(source: HostPathVolumeSource, field: str) -> str:

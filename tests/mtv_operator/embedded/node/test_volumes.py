@@ -158,7 +158,7 @@ def persistent(path, mode):
 
 
 @needs_root
-def test_filesystem_claim_is_shared_with_the_group_once(tmp_path):
+def test_filesystem_claim_is_shared_with_the_group_each_time(tmp_path):
     (tmp_path / "pv").mkdir()
     (tmp_path / "pv/disk.img").touch(0o600)
     volume = {"name": "x", "persistentVolumeClaim": {"claimName": "c"}}
@@ -168,6 +168,9 @@ def test_filesystem_claim_is_shared_with_the_group_once(tmp_path):
     found = (tmp_path / "pv/disk.img").stat()
     assert found.st_gid == 107
     assert stat.S_IMODE(found.st_mode) == 0o660
+    (tmp_path / "pv/late").touch(0o600)
+    prepare(tmp_path, source, pod(volume, group=107))
+    assert stat.S_IMODE((tmp_path / "pv/late").stat().st_mode) == 0o660
 
 
 def test_claim_whose_folder_is_gone_says_which(tmp_path):
