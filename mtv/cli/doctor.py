@@ -6,8 +6,6 @@ it is printed, line by line as it comes.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,20 +22,23 @@ from mtv.findings import Finding, Grade
 app = typer.Typer(add_completion=False)
 
 DATA_DIR = Path("/var/lib/mtv")
-SOURCE_CHECKS = "mtv.providers.vsphere.doctor"
 SUBJECT_WIDTH = 28
 MARKS = {Grade.OK: "ok", Grade.WARNING: "warning", Grade.FAILED: "FAILED"}
 
 
 @app.command(
     epilog="Ends with 0 when nothing failed (warnings are allowed), else with 69. "
-    "Examples: `mtv doctor` · `mtv doctor -o json` · `mtv doctor --provider vcenter`"
+    "Examples: `mtv doctor` · `mtv doctor -o json` · `mtv doctor --provider vcenter --vm web1`"
 )
 def doctor(
     provider: Annotated[
         str,
         typer.Option("--provider", help="Look at this source instead of the machine."),
     ] = "",
+    vm: Annotated[
+        str, typer.Option("--vm", help="With --provider: the VM of which one block is read.")
+    ] = "",
+    disk: Annotated[int, typer.Option("--disk", min=0, help="Which of its disks, from 0.")] = 0,
     data_dir: Annotated[
         Path, typer.Option("--data-dir", help="Where volumes are to lie.")
     ] = DATA_DIR,
@@ -47,7 +48,7 @@ def doctor(
 ) -> None:
     """Check a machine or a vCenter, and name causes."""
     if provider:
-        found = source_checks(provider, namespace, kubeconfig)
+        found: Iterable[Finding] = source_checks(provider, namespace, kubeconfig, vm, disk)
     else:
         found = machine_checks(data_dir.absolute())
     conclude(show(found, output))
@@ -70,17 +71,17 @@ def machine_checks(data_dir: Path) -> Iterator[Finding]:
     yield from machine.look_at(data_dir)
 
 
-def source_checks(provider: str, namespace: str, kubeconfig: str) -> Iterable[Finding]:
-    """Return what is found at a source: `checks(provider, namespace, kubeconfig)` of its module.
+def source_checks(
+    provider: str, namespace: str, kubeconfig: str, vm: str, disk: int
+) -> Iterator[Finding]:
+    """Yield what is found at the source of a Provider. Raises NotFound, BadInput."""
+    from mtv.cli import sources
+    from mtv.providers.vsphere import doctor as vsphere
+    from mtv_operator.objects import Client
 
-    Raises BadInput where this installation has no such checks.
-    """
-    if importlib.util.find_spec(SOURCE_CHECKS) is None:
-        raise errors.BadInput("sources cannot be checked yet", field="--provider")
-    found: Iterable[Finding] = importlib.import_module(SOURCE_CHECKS).checks(
-        provider, namespace, kubeconfig
-    )
-    return found
+    with Client.connect(kubeconfig or None) as client:
+        session = sources.session(client, sources.find(client, provider, namespace))
+    yield from vsphere.look_at(session, vm_name=vm, disk=disk)
 
 
 def show(found: Iterable[Finding], output: Format) -> list[Finding]:
