@@ -202,8 +202,9 @@ def _with_failure(observed: Observed, failure: Failure, now: datetime) -> Vmi:
 def _with_times(observed: Observed, vmi: Vmi, domain: Domain) -> Vmi:
     """Return the VMI with the times that were seen; those that it has already stay."""
     seen = {
-        well_known.HANDLER_SAW: micro(observed.saw),
-        well_known.BOOT_ORDERED: micro(observed.ordered) if observed.ordered else "",
+        well_known.HANDLER_SAW: domain.saw_at or micro(observed.saw),
+        well_known.BOOT_ORDERED: domain.ordered_at
+        or (micro(observed.ordered) if observed.ordered else ""),
         well_known.DOMAIN_RUNNING: domain.started_at,
     }
     annotations = {name: text for name, text in seen.items() if text} | vmi.metadata.annotations

@@ -187,7 +187,14 @@ class Instances:
         if notes.ordered is None:
             notes.ordered = datetime.now(UTC)
         try:
-            order.give(vmi, path, self.ability(), self.capabilities)
+            order.give(
+                vmi,
+                path,
+                self.ability(),
+                self.capabilities,
+                saw_at=instance.micro(notes.saw),
+                ordered_at=instance.micro(notes.ordered),
+            )
         except OSError as fault:  # the launcher went away meanwhile
             raise errors.Retryable(f"the launcher's process: {fault}") from fault
         except errors.MigrationError as fault:

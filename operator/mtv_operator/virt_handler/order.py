@@ -35,7 +35,13 @@ _capabilities_lock = threading.Lock()
 
 
 def give(
-    vmi: kubevirt.VirtualMachineInstance, socket: Path, ability: Ability, capabilities: Path
+    vmi: kubevirt.VirtualMachineInstance,
+    socket: Path,
+    ability: Ability,
+    capabilities: Path,
+    *,
+    saw_at: str = "",
+    ordered_at: str = "",
 ) -> None:
     """Have the launcher that listens on `socket` start the VMI; return when the domain runs.
 
@@ -48,6 +54,8 @@ def give(
     accelerator = emulation.choose(ability, pod_has_kvm=KVM_DEVICE in given)
     network = guest_network.plan(vmi, vcpus=cpu.vcpus(vmi.spec.domain))
     options = Options(
+        saw_at=saw_at,
+        ordered_at=ordered_at,
         accelerator=accelerator.value,
         cpu_features_off=emulation.cpu_features_off(ability, accelerator),
         capacities=capacities(vmi),

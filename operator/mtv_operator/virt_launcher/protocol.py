@@ -91,9 +91,12 @@ class Options(_Part, frozen=True, kw_only=True):
 
     `files` has the contents of Secrets and ConfigMaps by volume; `capacities` the bytes a volume's
     disk shall have (claims: capacity less file system overhead); `container_disks` the paths of
-    containerDisk images.
+    containerDisk images. The times are when the handler saw the VMI and when it gave the order:
+    kept here, since a handler may be killed before it has written them down.
     """
 
+    saw_at: str = ""
+    ordered_at: str = ""
     accelerator: str = "qemu"
     cpu_features_off: tuple[str, ...] = ()
     taps: tuple[TapDevice, ...] = ()
@@ -169,6 +172,8 @@ class Domain(_Part, frozen=True, kw_only=True):
     reason: str = ""
     message: str = ""
     changed_at: str = ""
+    saw_at: str = ""
+    ordered_at: str = ""
     started_at: str = ""
     pid: int = 0
     machine: str = ""

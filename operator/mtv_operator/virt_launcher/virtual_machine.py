@@ -158,6 +158,8 @@ class VirtualMachine:
                     for disk, target in targets.items()
                 ),
                 interfaces=options.taps,
+                saw_at=options.saw_at,
+                ordered_at=options.ordered_at,
             )
         )
         log.debug("domain XML:\n%s", xml)
