@@ -64,6 +64,10 @@ class Application:
             if exchange.started:
                 raise
             await exchange.refuse(refusal)
+        except RecursionError:
+            if exchange.started:
+                raise
+            await exchange.refuse(status.bad_request("the document is nested too deeply"))
 
     async def respond(self, exchange: Exchange) -> None:
         """Find out who asks for what, and do it. Raises Refusal."""

@@ -12,9 +12,11 @@ from typing import Any
 
 from mtv import errors
 from mtv_operator.embedded.apiserver import jsonpath, schema_checks
-from mtv_operator.embedded.apiserver.schema_checks import FieldError, shown_value
+from mtv_operator.embedded.apiserver.field_errors import FieldError, shown_value
 
 Document = dict[str, Any]
+
+MAX_DEPTH = 150  # of a schema; every walk through it is a recursion
 
 _LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _GROUP = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
@@ -122,7 +124,10 @@ def _version(index: int, version: Document) -> Iterator[FieldError]:
         yield _invalid(f"{path}.name", name, "must be a DNS-1035 label")
     holder = version.get("schema")
     schema = holder.get("openAPIV3Schema") if isinstance(holder, dict) else None
-    if isinstance(schema, dict):
+    if isinstance(schema, dict) and _is_too_deep(schema):
+        problem = f"is nested more than {MAX_DEPTH} levels deep"
+        yield _invalid(f"{path}.schema.openAPIV3Schema", "", problem)
+    elif isinstance(schema, dict):
         yield from _root(schema, f"{path}.schema.openAPIV3Schema")
     else:
         yield _required(f"{path}.schema.openAPIV3Schema", "schemas are required")
@@ -131,6 +136,18 @@ def _version(index: int, version: Document) -> Iterator[FieldError]:
     scale = (version.get("subresources") or {}).get("scale")
     if scale is not None:
         yield from _scale(scale, f"{path}.subresources.scale")
+
+
+def _is_too_deep(schema: Document) -> bool:
+    level: list[object] = [schema]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if isinstance(one, dict) else one)  # type: ignore[attr-defined]
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
 
 
 def _column(column: Document, path: str) -> Iterator[FieldError]:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mtv_operator.embedded.apiserver import schema_checks
-from mtv_operator.embedded.apiserver.schema_checks import FieldError, Path, shown_path
+from mtv_operator.embedded.apiserver.field_errors import FieldError, Path, shown_path
+from mtv_operator.embedded.apiserver.value_rules import Check
 
 __all__ = ["FieldError", "Schema", "compile"]
 
@@ -47,7 +48,7 @@ class Schema:
 
     source: Document
     _admit: _Admit
-    _check: schema_checks.Check
+    _check: Check
 
     def admit(self, obj: Document) -> tuple[Document, list[str]]:
         """Prune and default an object in place; return it and a warning for each unknown field.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mtv_operator.embedded.apiserver import ages, cells, pod_columns
+from mtv_operator.embedded.apiserver import ages, cells, event_columns, pod_columns
 from mtv_operator.embedded.apiserver.cells import NONE, UNSET, get, items, strings, text
 
 Document = dict[str, Any]
@@ -189,44 +189,6 @@ def _slice_addresses(document: Document) -> str:
     return _some(found) if found else UNSET
 
 
-def _event_object(event: Document) -> str:
-    target = event.get("involvedObject") or event.get("regarding") or {}
-    kind = str(target.get("kind") or "").lower()
-    return f"{kind}/{target['name']}" if target.get("name") else kind
-
-
-def _event_source(event: Document) -> str:
-    source = event.get("source") or event.get("deprecatedSource") or {}
-    component = (
-        source.get("component")
-        or event.get("reportingComponent")
-        or event.get("reportingController")
-        or ""
-    )
-    return f"{component}, {source['host']}" if source.get("host") else component
-
-
-def _event_times(event: Document) -> tuple[object, object]:
-    """Return when an event was first and last seen."""
-    first = (
-        event.get("firstTimestamp")
-        or event.get("deprecatedFirstTimestamp")
-        or event.get("eventTime")
-    )
-    last = (
-        get(event, "series", "lastObservedTime")
-        or event.get("lastTimestamp")
-        or event.get("deprecatedLastTimestamp")
-        or first
-    )
-    return first, last
-
-
-def _event_count(event: Document) -> int:
-    seen = event.get("count") or event.get("deprecatedCount") or get(event, "series", "count")
-    return int(seen or 1)
-
-
 def _job_status(job: Document) -> str:
     if cells.is_true(job, "Complete"):
         return "Complete"
@@ -306,10 +268,10 @@ _BINDING = (
 )
 _WEBHOOKS = (NAME, _of("Webhooks", _counted("webhooks"), type="integer"), AGE)
 _EVENT = (
-    _timed("Last Seen", lambda event, now: ages.since(_event_times(event)[1], now)),
+    _timed("Last Seen", lambda event, now: ages.since(event_columns.times(event)[1], now)),
     _at("Type", "type"),
     _at("Reason", "reason"),
-    _of("Object", _event_object),
+    _of("Object", event_columns.target),
     _of(
         "Subobject",
         lambda event: (
@@ -317,10 +279,12 @@ _EVENT = (
         ),
         wide=True,
     ),
-    _of("Source", _event_source, wide=True),
+    _of("Source", event_columns.source, wide=True),
     _of("Message", lambda event: str(event.get("message") or event.get("note") or "").strip()),
-    _timed("First Seen", lambda event, now: ages.since(_event_times(event)[0], now), wide=True),
-    _of("Count", _event_count, wide=True, type="integer"),
+    _timed(
+        "First Seen", lambda event, now: ages.since(event_columns.times(event)[0], now), wide=True
+    ),
+    _of("Count", event_columns.count, wide=True, type="integer"),
     Column(name="Name", cell=NAME.cell, priority=1),
 )
 

@@ -140,6 +140,14 @@ def test_from_crd_refuses_and_names_the_field(definition: Any, path: str, proble
         kinds.from_crd(definition)
 
 
+def test_from_crd_refuses_a_schema_without_bottom() -> None:
+    part: dict[str, Any] = {"type": "string"}
+    for _ in range(2000):
+        part = {"type": "object", "properties": {"a": part}}
+    with pytest.raises(errors.BadInput, match="more than 150 levels deep"):
+        kinds.from_crd(crd(versions=[version(schema={"openAPIV3Schema": part})]))
+
+
 def test_from_crd_accepts_our_own_definitions() -> None:
     for path in sorted(MANIFESTS.glob("*.yaml")):
         definition = yaml.safe_load(path.read_text())
