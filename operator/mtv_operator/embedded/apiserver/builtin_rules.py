@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 _REPEATABLE = {"uniqueItems": False}
@@ -139,7 +139,7 @@ RULES: Mapping[str, Mapping[str, Any]] = {
 
 @functools.cache
 def _notes() -> dict[str, str]:
-    text = resources.files(__package__).joinpath("builtin_notes.txt").read_text()
+    text = Path(__file__).with_name("builtin_notes.txt").read_text()
     pairs = (line.partition(" ") for line in text.splitlines() if line and line[0] != "#")
     return {name: note.strip() for name, _, note in pairs}
 

@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from mtv_operator.embedded.apiserver import builtin_rules
@@ -96,7 +96,7 @@ _MARK = re.compile(r"@(\w+)(?:\(([^)]*)\))?")
 @functools.cache
 def types() -> dict[str, Type]:
     """Return every type by its short name, `core.v1.Pod`."""
-    text = resources.files(__package__).joinpath("builtin_types.txt").read_text()
+    text = Path(__file__).with_name("builtin_types.txt").read_text()
     found: dict[str, Type] = {}
     for name, atomic, lines in _paragraphs(text):
         fields = tuple(_parse_field(line) for line in lines)

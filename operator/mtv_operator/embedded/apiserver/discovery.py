@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any, Protocol
 
 from mtv_operator.embedded.apiserver.kinds import ResourceInfo
@@ -135,6 +134,8 @@ def aggregated_list(
 
 def version() -> dict[str, str]:
     """Return the body of /version."""
+    from importlib import metadata  # costs 20 ms, and starting must not wait for it
+
     major, minor, _ = KUBERNETES.split(".")
     return {
         "major": major,
