@@ -304,7 +304,9 @@ class SourceTests(ABC):
         source = self.make(tmp_path, random.Random(1).randbytes(8 * (1 << 20)))
         stopping = threading.Event()
         intake = LentBuffers(
-            buffer_bytes=source.capabilities.buffer_bytes, count=1, stopping=stopping
+            buffer_bytes=source.capabilities.buffer_bytes,
+            count=source.capabilities.feed_buffers,
+            stopping=stopping,
         )
         try:
             feed = source.feeds(extents.whole(source.capacity_bytes), intake)[0]
@@ -323,8 +325,9 @@ class SourceTests(ABC):
 
 def read(source: Source, wanted: Sequence[Extent]) -> Iterator[Batch]:
     """Yield the batches of all feeds, one feed after the other."""
-    count = 64 if source.capabilities.feeds > 1 else 2
-    intake = LentBuffers(buffer_bytes=source.capabilities.buffer_bytes, count=count)
+    can = source.capabilities
+    count = 64 if can.feeds > 1 else can.feed_buffers + 1
+    intake = LentBuffers(buffer_bytes=can.buffer_bytes, count=count)
     for feed in source.feeds(wanted, intake):
         yield from feed
 

@@ -41,20 +41,27 @@ class ByteStream(Protocol):
 
 
 class FileStream:
-    """A regular file read from its start; what was read leaves the page cache."""
+    """A regular file read forwards, or `length` bytes of it from `start` on."""
 
-    def __init__(self, path: str, *, name: str = "") -> None:
+    def __init__(
+        self, path: str, *, name: str = "", start: int = 0, length: int | None = None
+    ) -> None:
         self.name = name or os.path.basename(path)
         self._file = open_regular(path)
-        self.announced_bytes: int | None = os.fstat(self._file).st_size
+        size = os.lseek(self._file, 0, os.SEEK_END)
+        self._at = start
+        self._end = size if length is None else start + length
+        self.announced_bytes: int | None = self._end - start
         os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def readinto(self, room: memoryview) -> int:
         """Read into `room`; 0 at the end."""
         try:
-            return os.readv(self._file, [room])
+            count = os.preadv(self._file, [room[: self._end - self._at]], self._at)
         except OSError as fault:
             raise SourceBroken(str(fault.strerror), file=self.name) from fault
+        self._at += count
+        return count
 
     def interrupt(self) -> None:
         """Reads of a file do not wait for anybody."""

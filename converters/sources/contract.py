@@ -26,6 +26,8 @@ class Capabilities:
     seekable: bool  # any extents, in any order: a copy can go on where it stopped, deltas work
     feeds: int = 1  # how many threads may read at once
     buffer_bytes: int = 1 << 20  # the size of the buffers that it fills
+    feed_buffers: int = 1  # how many of them a feed fills at once: requests in flight
+    gap_bytes: int = 0  # what is rather read over than left out, as a request costs as much
 
 
 class Intake(Protocol):
@@ -54,7 +56,7 @@ class Intake(Protocol):
 
 
 class Batch(Protocol):
-    """A part of a disk, read but perhaps not decoded. Made by a feed, decoded by a worker."""
+    """A part of a disk, found by a feed. What is left to read and to decode a worker does."""
 
     @property
     def settles(self) -> Sequence[Extent]:

@@ -92,7 +92,9 @@ class HttpRange:
         self.parts = tuple(parts)
         self.authorization = authorization or Open()
         self.capacity_bytes = self.parts[-1].end
-        self.capabilities = Capabilities(seekable=True, feeds=connections, buffer_bytes=_BUFFER)
+        self.capabilities = Capabilities(
+            seekable=True, feeds=connections, buffer_bytes=_BUFFER, gap_bytes=1 << 20
+        )
         self._patience = patience or Patience()
         self._lock = threading.Lock()
         self._revisions: dict[str, str] = {}

@@ -291,7 +291,7 @@ def test_chain_when_it_is_a_circle_is_refused(tmp_path):
 
 
 def test_chain_when_parent_is_missing_names_it(tmp_path):
-    with pytest.raises(SourceRefused, match="names 'gone.vmdk', which cannot be read: No such"):
+    with pytest.raises(SourceRefused, match=r"names 'gone.vmdk', which cannot be read: No such"):
         opening.open_chain(str(small_chain(tmp_path, parent="gone.vmdk")))
 
 
@@ -303,8 +303,8 @@ def test_delta_when_opened_without_descriptor_is_refused_with_the_way_out(tmp_pa
 
 
 def test_extent_when_descriptor_says_more_than_the_file_has_is_refused(tmp_path):
+    path = small_chain(tmp_path, extents=['RW 16 VMFSSPARSE "d-delta.vmdk"'])
     with pytest.raises(CorruptImage, match="capacity is 4096, expected the 8192 bytes"):
-        path = small_chain(tmp_path, extents=['RW 16 VMFSSPARSE "d-delta.vmdk"'])
         opening.open_chain(str(path))
     with pytest.raises(CorruptImage, match="has 4096 bytes, expected 8192 from byte 0 on"):
         opening.open_chain(str(small_chain(tmp_path, extents=['RW 16 VMFS "base-flat.vmdk"'])))

@@ -338,7 +338,7 @@ def test_sparse_when_one_table_is_named_twice_is_refused(tmp_path):
 
 
 def test_sparse_when_file_is_cut_says_so(tmp_path):
-    with pytest.raises(CorruptImage, match="within the .* sectors of the file|ends in the middle"):
+    with pytest.raises(CorruptImage, match=r"within the .* sectors of the file|ends in the middle"):
         sparse(tmp_path, lambda image: image.__delitem__(slice(len(image) - 70000, None)))
 
 

@@ -51,7 +51,7 @@ class Layout:
         return packed.ljust(_HEADER_BYTES, b"\0") + struct.pack(">II", 0, 0)
 
     def refcounts(self, end: int) -> tuple[bytes, list[tuple[int, bytes]]]:
-        """Return the refcount table, and place and content of each block, for a file of `end` bytes.
+        """Return the refcount table, and place and content of each block, up to byte `end`.
 
         All clusters below `end` are taken once, except refcount blocks that are not needed.
         """
