@@ -75,13 +75,9 @@ def _conflict_message(conflicts: list[tuple[str, str]], shown: Mapping[str, str]
         manager, path = conflicts[0]
         return f"Apply failed with 1 conflict: conflict with {shown[manager]}: {path}"
     lines = []
-    for manager in shown:
-        own = [path for name, path in conflicts if name == manager]
-        if len(own) == 1:
-            lines.append(f"conflict with {shown[manager]}: {own[0]}")
-        else:
-            lines.append(f"conflicts with {shown[manager]}:")
-            lines += [f"- {path}" for path in own]
+    for manager in sorted(shown):
+        lines.append(f"conflicts with {shown[manager]}:")
+        lines += [f"- {path}" for name, path in conflicts if name == manager]
     return f"Apply failed with {count} conflicts: " + "\n".join(lines)
 
 

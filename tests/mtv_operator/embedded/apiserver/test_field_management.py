@@ -204,6 +204,16 @@ def test_apply_conflict_names_managers_and_fields() -> None:
     }
 
 
+def test_apply_conflict_with_two_managers_lists_both() -> None:
+    live = applied(applied(None, widget(cores=2)), widget(args=["x"]), "zero")
+    with pytest.raises(ApplyConflict) as caught:
+        applied(live, widget(cores=3, args=["y"]), "two")
+    assert caught.value.message == (
+        'Apply failed with 2 conflicts: conflicts with "one":\n- .spec.cores\n'
+        'conflicts with "zero":\n- .spec.args'
+    )
+
+
 def test_apply_conflict_with_an_update_says_how_and_when() -> None:
     live = field_management.track(None, widget(cores=2), "web", "Update", WIDGET, NOW)
     with pytest.raises(ApplyConflict) as caught:
