@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtv.api.core import Container, Pod, PodSpec
@@ -202,6 +202,7 @@ class World:
             )
 
 
+@settings(deadline=None)  # machines that run tests are busy
 @given(
     policy=st.sampled_from(["Always", "OnFailure", "Never"]),
     codes=st.lists(

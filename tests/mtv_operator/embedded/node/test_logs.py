@@ -1,7 +1,7 @@
 """Logs: tails, limits, following, and which start of a container is read."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtv import errors
@@ -14,6 +14,7 @@ def read(path, running=lambda: False, **fields):
     return b"".join(logs.read(path, Wanted(**fields), running=running, pause=lambda _: None))
 
 
+@settings(deadline=None)  # machines that run tests are busy
 @given(
     lines=st.lists(st.text(alphabet="ab", max_size=5), max_size=8),
     last=st.sampled_from(["", "\n"]),
