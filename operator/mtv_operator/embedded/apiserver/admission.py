@@ -44,7 +44,7 @@ class Review:
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)  # filled by webhooks
     kind: tuple[str, str, str] | None = None  # of the object, where it is not the resource's
-    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
+    uid: str = ""  # of the question; given when the first webhook is asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +129,7 @@ class Admission:
         hooks = self._hooks(phase)
         if not hooks or review.served.info.group == GROUP:
             return []
+        review.uid = review.uid or str(uuid.uuid4())
         return [hook for hook in hooks if matches(hook, review) and self._selected(hook, review)]
 
     def _selected(self, hook: Hook, review: Review) -> bool:

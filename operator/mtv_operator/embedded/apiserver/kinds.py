@@ -173,6 +173,11 @@ def from_crd(crd: dict[str, Any]) -> tuple[ResourceInfo, ...]:
         raise errors.BadInput(problems[0].message, field=problems[0].path)
     if problems:
         raise errors.BadInput("; ".join(f"{one.path}: {one.message}" for one in problems))
+    return from_checked(crd)
+
+
+def from_checked(crd: dict[str, Any]) -> tuple[ResourceInfo, ...]:
+    """Return the same of a definition that is known to be right: looking again takes long."""
     versions = crd["spec"]["versions"]
     return tuple(_version(crd["spec"], one) for one in versions if one.get("served"))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import ctypes
 import gc
 import logging
 import sys
@@ -25,6 +27,8 @@ from mtv_operator.embedded.apiserver.storage import Change, Store
 log = logging.getLogger(__name__)
 
 DATABASE = "apiserver.db"
+M_MMAP_THRESHOLD = -3
+M_ARENA_MAX = -8
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -57,9 +61,22 @@ def run() -> None:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    _tame_malloc()
     sys.setswitchinterval(0.001)  # the writer's thread must not wait long for the event loop's
     with server.event_loop() as runner:
         runner.run(_main(options))
+
+
+def _tame_malloc() -> None:
+    """Let glibc give memory of large answers back, and the writer's thread share our arena.
+
+    Else the threshold above which blocks are mapped on their own grows to the largest list.
+    Numbers from malloc.h; another libc does without.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, 256 << 10)
+        libc.mallopt(M_ARENA_MAX, 1)
 
 
 async def _main(options: argparse.Namespace) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from mtv import errors
 from mtv_operator.embedded.apiserver import kinds, schemas, status
 from mtv_operator.embedded.apiserver.kinds import ResourceInfo
 from mtv_operator.embedded.apiserver.schemas import Schema
@@ -114,8 +113,9 @@ class Registry:
         if definition is not None and _accepted(definition):
             try:
                 self._custom[name] = tuple(_served(definition))
-            except errors.BadInput as error:  # stored by a version that thought otherwise
-                log.error("definition %s is not served: %s", name, error)
+            except (KeyError, TypeError, AttributeError, StopIteration) as error:
+                # Stored by a version that thought otherwise of what is right.
+                log.error("definition %s is not served: %r", name, error)
         self._index()
 
     def _index(self) -> None:
@@ -132,7 +132,7 @@ class Registry:
 def _served(definition: dict[str, Any]) -> Iterable[Served]:
     spec = definition["spec"]
     stored = next(version["name"] for version in spec["versions"] if version.get("storage"))
-    for info in kinds.from_crd(definition):
+    for info in kinds.from_checked(definition):
         yield Served(
             info,
             f"{spec['group']}/{stored}",

@@ -276,7 +276,10 @@ class Store:
         goes. Raises Refusal (500) from the future when the disk refuses.
         """
         assert self._loop is not None
-        kind: Kind = "DELETED" if deleted else "MODIFIED" if self.head(key) else "ADDED"
+        before = self.head(key)
+        kind: Kind = "DELETED" if deleted else "MODIFIED" if before else "ADDED"
+        if before is not None:
+            key = before.key  # one for all versions: there are many
         self._given += 1
         document["metadata"]["resourceVersion"] = str(self._given)
         entry = Entry(key, self._given, _encode(document))
