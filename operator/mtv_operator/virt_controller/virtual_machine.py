@@ -129,8 +129,9 @@ def decide(observed: Observed, now: datetime) -> Plan:
         return Decision(status=status)
     if foreign and course.wish is Wish.START:
         return Decision(status=status)
-    done = course.wish is not Wish.WAIT and strategy is not None
-    if done:
+    # A switch that meets an instance on its way out is carried out when that is gone.
+    leaving = instance is not None and (phases.is_final(instance) or phases.is_going(instance))
+    if strategy is not None and course.wish is not Wish.WAIT and not leaving:
         status = msgspec.structs.replace(status, run_strategy=strategy)
     return Decision(
         status=status,

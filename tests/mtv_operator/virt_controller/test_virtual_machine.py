@@ -86,6 +86,16 @@ def test_rerun_on_failure_asks_for_the_start_before_it_deletes():
     assert _kinds(_decided(stored)) == ["CreateInstance"]
 
 
+def test_switch_to_rerun_on_failure_while_the_old_instance_goes_starts_a_new_one():
+    one = vm(
+        runStrategy="RerunOnFailure", status=kubevirt.VirtualMachineStatus(run_strategy="Halted")
+    )
+    for found in (instance("Succeeded", ran=True), instance("Succeeded", ran=True, deleted=True)):
+        decision = _decided(one, found)
+        one = msgspec.structs.replace(one, status=decision.status)
+    assert _kinds(_decided(one)) == ["CreateInstance"]
+
+
 def test_restart_deletes_waits_and_creates_anew():
     requests = (
         kubevirt.VirtualMachineStateChangeRequest(action="Stop", uid="vmi-uid"),
