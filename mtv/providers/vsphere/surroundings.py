@@ -60,7 +60,8 @@ DERIVED_PATHS: PathsOf = {
 }
 # What, when it changes, makes the surroundings be read again.
 WATCHED_PATHS: PathsOf = {
-    vim.Folder: ("name", "parent"),
+    # With its children: not every server tells that an object has come into a view.
+    vim.Folder: ("name", "parent", "childEntity"),
     vim.Datacenter: ("name", "parent"),
     vim.ComputeResource: ("name", "parent"),
     vim.HostSystem: (

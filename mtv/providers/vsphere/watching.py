@@ -84,27 +84,50 @@ def _follow(
     on_change: OnChange,
     stop: threading.Event,
 ) -> None:
-    version = ""
-    drained = False
-    while not drained:
-        version, _, drained = _updates(collector, version, wait_s=0)
+    version, updates = _all_updates(collector, "", wait_s=0)
+    entered = _entered(set(), updates)
     base = pull.read_base(session)
     vms, notes = pull.read_vms(session, base.names)
     pull.give_memory_back()
     on_change(pull.assembled(session, base, vms, notes))
     while not stop.is_set():
-        version, updates, drained = _updates(collector, version, wait_s=WAIT_S)
-        while not drained:
-            version, more, drained = _updates(collector, version, wait_s=0)
-            updates += more
-        if not updates:
-            continue
+        version, updates = _all_updates(collector, version, wait_s=WAIT_S)
+        entered = _entered(entered, updates)
         changed, left, around = _sorted(updates)
+        changed |= _children(updates) - set(vms) - left
+        # A VM that came and went since the last wait is in no update, but perhaps in what we read.
+        changed |= set(vms) - entered
+        if not changed and not left and not around:
+            continue
         if around:
             base = pull.read_base(session, known=base)
         fresh, notes = pull.read_some_vms(session, changed, base.names)
-        vms = _merged(vms, fresh, left | (changed - set(fresh)))
-        on_change(pull.assembled(session, base, vms, notes))
+        before, vms = vms, _merged(vms, fresh, left | (changed - set(fresh)))
+        entered |= set(fresh)
+        if around or vms != before:
+            on_change(pull.assembled(session, base, vms, notes))
+
+
+def _all_updates(collector: Any, version: str, wait_s: int) -> tuple[str, list[Any]]:
+    """Return the next version and all updates up to it; wait for the first if there is none."""
+    version, updates, drained = _updates(collector, version, wait_s)
+    while not drained or not version:
+        version, more, drained = _updates(collector, version, wait_s=0)
+        updates += more
+    return version, updates
+
+
+def _entered(before: set[Moref], updates: list[Any]) -> set[Moref]:
+    """Return the VMs that the collector knows after these updates."""
+    known = set(before)
+    for update in updates:
+        if isinstance(update.obj, vim.VirtualMachine):
+            id_ = Moref(update.obj._moId)
+            if update.kind == "leave":
+                known.discard(id_)
+            else:
+                known.add(id_)
+    return known
 
 
 def _updates(collector: Any, version: str, wait_s: int) -> tuple[str, list[Any], bool]:
@@ -132,6 +155,19 @@ def _sorted(updates: list[Any]) -> tuple[set[Moref], set[Moref], bool]:
             changed.add(Moref(update.obj._moId))
             left.discard(Moref(update.obj._moId))
     return changed, left, around
+
+
+def _children(updates: list[Any]) -> set[Moref]:
+    """Return the VMs in folders whose children changed."""
+    return {
+        Moref(child._moId)
+        for update in updates
+        if isinstance(update.obj, vim.Folder)
+        for change in update.changeSet or ()
+        if change.name == "childEntity"
+        for child in change.val or ()
+        if isinstance(child, vim.VirtualMachine)
+    }
 
 
 def _merged(vms: dict[Moref, VM], fresh: dict[Moref, VM], gone: set[Moref]) -> dict[Moref, VM]:
