@@ -1,6 +1,7 @@
 """What Kubernetes adds to its own kinds when they are made, and refuses about them. Pure.
 
-Only what somebody here relies on: a full copy of its validation is not the aim.
+What a schema can say is in `builtin_rules`. Here is the rest, as far as somebody here relies on it:
+a full copy of Kubernetes' validation is not the aim.
 """
 
 from __future__ import annotations
@@ -34,6 +35,19 @@ def default_new(document: Document, info: ResourceInfo) -> None:
         filler(document)
 
 
+def keep(before: Document, after: Document, info: ResourceInfo, subresource: str) -> None:
+    """Keep in `after` what a request to this subresource may not change."""
+    if (info.group, info.kind) != (_CORE, "Namespace"):
+        return
+    finalizers = (before.get("spec") or {}).get("finalizers")
+    if subresource == "finalize":
+        finalizers = (after.get("spec") or {}).get("finalizers")
+        after.update({name: value for name, value in before.items() if name != "metadata"})
+    after["spec"] = {name: value for name, value in _spec(after).items() if name != "finalizers"}
+    if finalizers:
+        after["spec"]["finalizers"] = finalizers
+
+
 def problems(before: Document | None, document: Document, info: ResourceInfo) -> list[FieldError]:
     """Return what is wrong with an object of one of Kubernetes' kinds."""
     checker = _CHECKS.get((info.group, info.kind))
@@ -60,7 +74,6 @@ def _new_namespace(document: Document) -> None:
 
 
 def _default_secret(document: Document) -> None:
-    document.setdefault("type", "Opaque")
     texts = document.pop("stringData", None) or {}
     if texts:
         values = document.get("data") or {}
@@ -71,15 +84,6 @@ def _default_secret(document: Document) -> None:
 
 def _default_pod(document: Document) -> None:
     spec = _spec(document)
-    for name, value in (
-        ("restartPolicy", "Always"),
-        ("terminationGracePeriodSeconds", 30),
-        ("dnsPolicy", "ClusterFirst"),
-        ("schedulerName", "default-scheduler"),
-        ("enableServiceLinks", True),
-    ):
-        spec.setdefault(name, value)
-    spec.setdefault("securityContext", {})
     for field in ("initContainers", "containers"):
         for container in spec.get(field) or ():
             if isinstance(container, dict):
@@ -87,19 +91,14 @@ def _default_pod(document: Document) -> None:
 
 
 def _default_container(container: Document) -> None:
-    container.setdefault("terminationMessagePath", "/dev/termination-log")
-    container.setdefault("terminationMessagePolicy", "File")
     image = str(container.get("image", ""))
     latest = ":" not in image.rpartition("/")[2] or image.endswith(":latest")
     container.setdefault("imagePullPolicy", "Always" if latest else "IfNotPresent")
-    resources = container.setdefault("resources", {})
+    resources = container.get("resources")
     if isinstance(resources, dict) and isinstance(resources.get("limits"), dict):
         requests = resources.setdefault("requests", {})
         for name, value in resources["limits"].items():
             requests.setdefault(name, value)
-    for port in container.get("ports") or ():
-        if isinstance(port, dict):
-            port.setdefault("protocol", "TCP")
 
 
 def _new_pod(document: Document) -> None:
@@ -191,10 +190,6 @@ def _fixed(document: Document) -> Document:
     return spec
 
 
-def _default_claim(document: Document) -> None:
-    _spec(document).setdefault("volumeMode", "Filesystem")
-
-
 def _new_claim(document: Document) -> None:
     document["status"] = {"phase": "Pending"}
 
@@ -223,14 +218,7 @@ def _check_claim(before: Document | None, document: Document) -> list[FieldError
 
 
 def _new_volume(document: Document) -> None:
-    _spec(document).setdefault("persistentVolumeReclaimPolicy", "Retain")
-    _spec(document).setdefault("volumeMode", "Filesystem")
     document.setdefault("status", {}).setdefault("phase", "Pending")
-
-
-def _default_class(document: Document) -> None:
-    document.setdefault("reclaimPolicy", "Delete")
-    document.setdefault("volumeBindingMode", "Immediate")
 
 
 def _check_class(before: Document | None, document: Document) -> list[FieldError]:
@@ -238,12 +226,8 @@ def _check_class(before: Document | None, document: Document) -> list[FieldError
 
 
 def _default_service(document: Document) -> None:
-    spec = _spec(document)
-    spec.setdefault("type", "ClusterIP")
-    spec.setdefault("sessionAffinity", "None")
-    for port in spec.get("ports") or ():
+    for port in _spec(document).get("ports") or ():
         if isinstance(port, dict):
-            port.setdefault("protocol", "TCP")
             port.setdefault("targetPort", port.get("port"))
 
 
@@ -276,9 +260,6 @@ def _check_immutable(before: Document | None, document: Document) -> list[FieldE
 
 
 def _default_role_binding(document: Document) -> None:
-    reference = document.get("roleRef")
-    if isinstance(reference, dict):
-        reference.setdefault("apiGroup", "rbac.authorization.k8s.io")
     for subject in document.get("subjects") or ():
         if isinstance(subject, dict) and subject.get("kind") in ("User", "Group"):
             subject.setdefault("apiGroup", "rbac.authorization.k8s.io")
@@ -315,9 +296,7 @@ _DEFAULTS = {
     (_CORE, "Namespace"): _default_namespace,
     (_CORE, "Secret"): _default_secret,
     (_CORE, "Pod"): _default_pod,
-    (_CORE, "PersistentVolumeClaim"): _default_claim,
     (_CORE, "Service"): _default_service,
-    (_STORAGE, "StorageClass"): _default_class,
     (_RBAC, "RoleBinding"): _default_role_binding,
     (_RBAC, "ClusterRoleBinding"): _default_role_binding,
     (_EXTENSIONS, "CustomResourceDefinition"): definitions.default,

@@ -15,6 +15,8 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 PLAIN = ("application/json", "application/yaml", wire.MEDIA_TYPE)
 
+MAX_NODES = 500_000  # of a YAML document: more than fit into a body without aliases
+
 Document = dict[str, Any]
 
 _decode = msgspec.json.Decoder().decode
@@ -29,15 +31,14 @@ def parse(content: bytes, media: str) -> Any:  # noqa: ANN401 - any JSON
     """Return what a body holds. Raises Refusal (400)."""
     if media == wire.MEDIA_TYPE:
         return wire.decode(content)
-    if "yaml" not in media:
-        try:
-            return _decode(content)
-        except msgspec.DecodeError as error:
-            raise status.bad_request(f"the body is not JSON: {error}") from error
     try:
-        return _decode(content)  # clients say YAML and send JSON
-    except msgspec.DecodeError:
-        return _parse_yaml(content)
+        return _decode(content)
+    except RecursionError as error:
+        raise status.bad_request("the body is nested too deeply") from error
+    except msgspec.DecodeError as error:
+        if "yaml" in media:  # clients say YAML and send JSON; this one meant it
+            return _parse_yaml(content)
+        raise status.bad_request(f"the body is not JSON: {error}") from error
 
 
 def _parse_yaml(content: bytes) -> Any:  # noqa: ANN401 - any JSON
@@ -46,9 +47,24 @@ def _parse_yaml(content: bytes) -> Any:  # noqa: ANN401 - any JSON
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         document = yaml.load(content, Loader=loader)
+        _check_size(document)
         return _decode(msgspec.json.encode(document))  # dates become strings again
-    except (yaml.YAMLError, TypeError, msgspec.DecodeError) as error:
+    except (yaml.YAMLError, TypeError, RecursionError, msgspec.DecodeError) as error:
         raise status.bad_request(f"the body is not YAML: {error}") from error
+
+
+def _check_size(document: object) -> None:
+    """Raise Refusal (400) when aliases make a small text a huge document."""
+    left, count = [document], 0
+    while left:
+        value = left.pop()
+        count += 1
+        if count > MAX_NODES:
+            raise status.bad_request("the body is a YAML document of excessive size")
+        if isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
 
 
 def parse_object(content: bytes, content_type: str, info: ResourceInfo) -> Document:

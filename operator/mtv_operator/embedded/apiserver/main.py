@@ -6,13 +6,15 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import gc
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mtv import errors
 from mtv_operator.embedded.apiserver import cleanup, garbage, housekeeping, namespaces, server
 from mtv_operator.embedded.apiserver.admission import Admission
 from mtv_operator.embedded.apiserver.aggregation import Aggregator
@@ -27,6 +29,14 @@ from mtv_operator.embedded.apiserver.storage import Change, Store
 log = logging.getLogger(__name__)
 
 DATABASE = "apiserver.db"
+FILES = {  # options that name a file
+    "tls-cert": "certificate of this server",
+    "tls-key": "its key",
+    "client-ca": "authority of client certificates",
+    "service-account-key": "key that signs tokens of service accounts",
+    "front-proxy-cert": "certificate shown to aggregated API servers",
+    "front-proxy-key": "its key",
+}
 M_MMAP_THRESHOLD = -3
 M_ARENA_MAX = -8
 
@@ -39,15 +49,9 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument(
         "--also-listen", action="append", default=[], metavar="ADDRESS:PORT", help="for pods"
     )
-    for name, told in (
-        ("tls-cert", "certificate of this server"),
-        ("tls-key", "its key"),
-        ("client-ca", "authority of client certificates"),
-        ("service-account-key", "key that signs tokens of service accounts"),
-    ):
-        parser.add_argument(f"--{name}", type=Path, required=True, help=told)
-    for name in ("front-proxy-cert", "front-proxy-key"):
-        parser.add_argument(f"--{name}", type=Path, help="shown to aggregated API servers")
+    for name, told in FILES.items():
+        needed = not name.startswith("front-proxy")
+        parser.add_argument(f"--{name}", type=Path, required=needed, help=told)
     parser.add_argument("-v", "--verbose", action="store_true")
     return parser.parse_args(arguments)
 
@@ -63,8 +67,35 @@ def run() -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     _tame_malloc()
     sys.setswitchinterval(0.001)  # the writer's thread must not wait long for the event loop's
-    with server.event_loop() as runner:
-        runner.run(_main(options))
+    try:
+        _check_files(options)
+        with _locked(options.data_dir), server.event_loop() as runner:
+            runner.run(_main(options))
+    except errors.MigrationError as error:
+        log.error("%s%s", error, f"; {error.hint}" if error.hint else "")
+        sys.exit(error.exit_code)
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    """Raise NotFound that names the option when a certificate or key is not there."""
+    for name in FILES:
+        path = getattr(options, name.replace("-", "_"))
+        if path is not None and not path.is_file():
+            raise errors.NotFound(f"--{name}: {path} does not exist", hint="`mtv up` makes it")
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the data folder: two servers would not see each other's writes."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / "apiserver.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise errors.AlreadyExists(
+                f"another API server uses {folder}", hint="stop it, or use another --data-dir"
+            ) from error
+        yield
 
 
 def _tame_malloc() -> None:

@@ -184,8 +184,11 @@ class _Watch:
         self.over = False  # somebody closed it, or it is too slow
 
     def on_changes(self, changes: Sequence[Change]) -> None:
+        if self.over:
+            return
         self.pending.extend(changes)
         if len(self.pending) > MAX_PENDING:
+            self.pending.clear()
             self.over = True
         self.wake.set()
 

@@ -17,6 +17,7 @@ import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mtv import errors
 from mtv_operator.embedded.apiserver import authentication, tunnel
 from mtv_operator.embedded.apiserver.application import Application
 from mtv_operator.embedded.apiserver.exchange import User
@@ -25,6 +26,7 @@ from mtv_operator.embedded.apiserver.tunnel import Onward
 log = logging.getLogger(__name__)
 
 BACKLOG = 512
+KEEPALIVE_S = 30  # a watcher whose machine is gone is noticed after four times this
 IP_FREEBIND = 15  # linux/in.h; missing in `socket`
 END_S = 5  # for requests that are being answered
 
@@ -104,8 +106,15 @@ class Server(uvicorn.Server):
 
 
 def listen(addresses: Sequence[str]) -> list[socket.socket]:
-    """Return a listening socket for each ADDRESS:PORT."""
-    return [_listen(address) for address in addresses]
+    """Return a listening socket for each ADDRESS:PORT. Raises BadInput when one cannot be had."""
+    try:
+        return [_listen(address) for address in addresses]
+    except (OSError, ValueError) as error:
+        raise errors.BadInput(
+            f"cannot listen on {' and '.join(addresses)}: {error}",
+            field="--listen",
+            hint="ADDRESS:PORT of this machine that nobody else uses",
+        ) from error
 
 
 def _listen(address: str) -> socket.socket:
@@ -114,6 +123,10 @@ def _listen(address: str) -> socket.socket:
     opened = socket.socket(family, socket.SOCK_STREAM)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     opened.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)  # a bridge may come up after us
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # accepted ones inherit these
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_S)
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_S)
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
     opened.bind((host.strip("[]"), int(port)))
     opened.listen(BACKLOG)
     opened.setblocking(False)

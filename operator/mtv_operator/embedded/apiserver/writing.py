@@ -90,6 +90,7 @@ async def create(call: Call, document: Document) -> Entry:
         if "status" in info.subresources and call.served.definition:
             document.pop("status", None)
     metadata.prepare_create(document, info, str(uuid.uuid4()), now)
+    builtin.default(document, info)  # it has its name only now
     _settle(call, document, now)
     _check(call, None, document)
     key = _free_key(call, document)
@@ -200,7 +201,9 @@ def _check(call: Call, before: Document | None, document: Document) -> None:
     if not call.served.definition and call.subresource != "status":
         found += builtin.problems(before, document, info)
     if found:
-        raise call.invalid(document["metadata"].get("name", ""), found)
+        once = {(one.path, one.reason): one for one in reversed(found)}
+        name = document["metadata"].get("name", "")
+        raise call.invalid(name, [one for one in found if one in once.values()])
 
 
 def _settle(call: Call, document: Document, now: datetime) -> None:
@@ -227,6 +230,7 @@ async def update(call: Call, build: Build) -> Entry:
         metadata.prepare_update(
             before, after, info, call.subresource, custom=bool(served.definition)
         )
+        builtin.keep(before, after, info, call.subresource)
         _settle(call, after, now)
         if not call.applying:
             after = field_management.track(

@@ -477,3 +477,42 @@ def test_event_when_written_in_one_version_is_read_in_the_other(
         "p",
         3,
     )
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"a":' * 20_000 + b"1" + b"}" * 20_000, "application/json"),
+        (b"[" * 100_000, "application/yaml"),
+        (
+            b"a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
+            + b"".join(
+                b"a%d: &a%d [%s]\n" % (n, n, b",".join([b"*a%d" % (n - 1)] * 10))
+                for n in range(1, 9)
+            ),
+            "application/yaml",
+        ),
+        (b"k8s\0\x0a\xff", "application/vnd.kubernetes.protobuf"),
+        (b"", "application/json"),
+        (b"\xff\xfe", "application/json"),
+    ],
+    ids=["deep JSON", "deep YAML", "YAML of aliases", "short protobuf", "nothing", "no UTF-8"],
+)
+def test_body_when_hostile_is_a_bad_request(
+    server: ApiServer, namespace: str, body: bytes, content_type: str
+) -> None:
+    code, answer = server.request("POST", maps(namespace), body, content_type=content_type)
+    assert (code, answer["reason"]) == (400, "BadRequest")
+
+
+def test_namespace_when_replaced_keeps_its_finalizers(server: ApiServer, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}"
+    found = server.get(path)
+    found["metadata"]["labels"]["new"] = "yes"
+    del found["spec"]
+    code, answer = server.request("PUT", path, found)
+    assert (code, answer["spec"], answer["metadata"]["labels"]["new"]) == (
+        200,
+        {"finalizers": ["kubernetes"]},
+        "yes",
+    )
