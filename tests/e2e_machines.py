@@ -9,6 +9,9 @@ from typing import Any
 import homes
 import vcenters
 
+from mtv.inventory.model import PowerState
+from mtv.providers.vsphere import power
+
 NETWORK = {"type": "vmxnet3", "network": "VM Network"}
 
 
@@ -64,7 +67,7 @@ IMPORT = (
 
 def source_sums(vcenter: vcenters.VCenter, name: str) -> list[str]:
     """Return the SHA-256 of each disk of a VM, as the source has it."""
-    return [sha256(Path(disk["path"])) for disk in vcenter.vm(name)["disks"]]
+    return [sha256(Path(disk["file"])) for disk in vcenter.vm(name)["disks"]]
 
 
 def target_sums(home: homes.Home, vm: str, namespace: str = "moved") -> list[str]:
@@ -85,3 +88,9 @@ def target_sums(home: homes.Home, vm: str, namespace: str = "moved") -> list[str
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_on(vcenter: vcenters.VCenter, name: str) -> bool:
+    """Tell whether a source VM runs."""
+    with vcenter.session() as session:
+        return power.state(session, vcenter.vm(name)["moref"]) is PowerState.ON

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -113,12 +114,36 @@ class Home:
 
         return str(servers.until(answer, f"the guest of {name} answers", deadline_s))
 
+    def type_on_console(self, name: str, namespace: str, text: str) -> bytes:
+        """Type a line on the serial console; return what comes back in two seconds."""
+        path = (
+            f"/apis/subresources.kubevirt.io/v1/namespaces/{namespace}/virtualmachineinstances/"
+            f"{name}/console"
+        )
+        with self.client() as client, client.websocket(path, "plain.kubevirt.io") as console:
+            seen = b""
+            while b"# " not in seen:  # the shell's prompt: before it, keys may be lost
+                console.send(b"\n")
+                seen += _read(console, 1.0)
+            console.send(text.encode() + b"\n")
+            return _read(console, 2.0)
+
     def logs(self) -> str:
         """Return the end of each component's log, for a failed test."""
-        parts = []
-        for path in sorted((self.folder / "logs").glob("*.log")):
-            parts.append(f"== {path.name}\n" + "\n".join(path.read_text().splitlines()[-15:]))
-        return "\n".join(parts)
+        return "\n".join(
+            f"== {path.name}\n" + "\n".join(path.read_text().splitlines()[-15:])
+            for path in sorted((self.folder / "logs").glob("*.log"))
+        )
+
+
+def _read(console: Any, seconds: float) -> bytes:
+    """Return what a console says within so many seconds."""
+    said, end = b"", time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        with contextlib.suppress(TimeoutError):
+            piece = console.recv(timeout=left)
+            said += piece if isinstance(piece, bytes) else piece.encode()
+    return said
 
 
 def status_page(address: str) -> str | None:

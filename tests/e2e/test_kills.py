@@ -10,7 +10,7 @@ from pathlib import Path
 import homes
 import pytest
 import servers
-from e2e_machines import COMPONENTS, IMPORT, source_sums, target_sums
+from e2e_machines import COMPONENTS, IMPORT, is_on, source_sums, target_sums
 
 DEADLINE_S = 240
 
@@ -27,7 +27,7 @@ def test_killed_in_each_phase_the_migration_succeeds(home, vcenter, component):
 
     assert phases[-1] == "Completed"
     assert len(phases) > 3, phases
-    assert vcenter.vm(name)["power"] == "poweredOff"
+    assert not is_on(vcenter, name)
     home.wait_guest(name, "moved")
     nothing_is_left_over(home, name)
     home.mtv("vm", "stop", name, "-n", "moved", "--wait")

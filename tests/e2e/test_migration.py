@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 
-from e2e_machines import IMPORT, source_sums, target_sums
+from e2e_machines import IMPORT, is_on, source_sums, target_sums
 
 
 def test_a_running_vm_leaves_vcenter_and_answers_here(home, vcenter):
     planned = home.mtv("import", "story", *IMPORT, "--dry-run", "--virtio")
     assert "VirtualMachine" in planned
-    assert vcenter.vm("story")["power"] == "poweredOn"
+    assert is_on(vcenter, "story")
 
     home.mtv("import", "story", *IMPORT, "--start", "--virtio")
 
-    assert vcenter.vm("story")["power"] == "poweredOff"
+    assert not is_on(vcenter, "story")
     page = home.wait_guest("story", "moved")
     assert "boot" in page
     steps = json.loads(home.mtv("vm", "steps", "story", "-n", "moved", "-o", "json"))
@@ -34,7 +34,8 @@ def test_every_disk_is_the_sources_byte_for_byte_and_efi_boots(home, vcenter):
     assert domain["firmware"]["bootloader"]["efi"] == {"secureBoot": False}
     assert domain["cpu"]["sockets"] * domain["cpu"].get("cores", 1) == 2
     home.mtv("vm", "start", "efi-two-disks", "-n", "moved")
-    assert "uefi" in home.wait_guest("efi-two-disks", "moved", deadline_s=240)
+    home.wait_guest("efi-two-disks", "moved", deadline_s=240)
+    assert b"efivars" in home.type_on_console("efi-two-disks", "moved", "ls /sys/firmware/efi")
     home.mtv("vm", "stop", "efi-two-disks", "-n", "moved", "--wait")
 
 
@@ -52,5 +53,5 @@ def test_a_guest_that_does_not_shut_down_is_left_running_and_said(home, vcenter)
     )
 
     assert "shut" in message
-    assert vcenter.vm("stubborn")["power"] == "poweredOn"
+    assert is_on(vcenter, "stubborn")
     assert home.get("vm", "stubborn", "moved") is None

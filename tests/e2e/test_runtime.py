@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 import servers
@@ -31,24 +30,6 @@ def set_strategy(home, name: str, strategy: str) -> None:
     home.kubectl("patch", "vm", name, "-n", "moved", "--type=merge", "-p", patch)
 
 
-def type_on_console(home, name: str, text: str) -> bytes:
-    """Type a line on the serial console; return what comes back in two seconds."""
-    path = (
-        f"/apis/subresources.kubevirt.io/v1/namespaces/moved/virtualmachineinstances/{name}/console"
-    )
-    with home.client() as client, client.websocket(path, "plain.kubevirt.io") as console:
-        console.send(b"\n" + text.encode() + b"\n")
-        answer = b""
-        end = time.monotonic() + 2
-        while time.monotonic() < end:
-            try:
-                piece = console.recv(timeout=0.2)
-            except TimeoutError:
-                continue
-            answer += piece if isinstance(piece, bytes) else piece.encode()
-        return answer
-
-
 def qemu_pid(home, name: str) -> int:
     found = home.get("vmi", name, "moved")["metadata"]["uid"]
     for entry in os.listdir("/proc"):
@@ -64,12 +45,12 @@ def qemu_pid(home, name: str) -> int:
 
 
 def test_the_console_answers(home, vm):
-    assert b"hello-42" in type_on_console(home, vm, "echo hello-$((40+2))")
+    assert b"hello-42" in home.type_on_console(vm, "moved", "echo hello-$((40+2))")
 
 
 def test_a_guest_that_powers_off_is_started_again_when_it_shall_always_run(home, vm):
     before = uid(home, vm)
-    type_on_console(home, vm, "poweroff")
+    home.type_on_console(vm, "moved", "poweroff")
 
     servers.until(lambda: uid(home, vm) not in ("", before), "another instance", 90)
     home.wait_guest(vm, "moved")
@@ -108,7 +89,7 @@ def test_manual_once_stopped_stays_stopped_and_shows_how_it_ended(home, vm):
     assert home.mtv("vm", "list", "-n", "moved").count("Stopped") >= 1
     home.mtv("vm", "start", vm, "-n", "moved")
     home.wait_guest(vm, "moved")
-    type_on_console(home, vm, "poweroff")
+    home.type_on_console(vm, "moved", "poweroff")
     home.wait_phase(vm, "Succeeded", namespace="moved")
 
 
