@@ -73,6 +73,7 @@ class PackagedDisk:
 
     id: str
     file: str
+    size_bytes: int  # in the package
     capacity_bytes: int  # as the descriptor says, 0 if it does not
     source: Source
 
@@ -126,6 +127,7 @@ class Package:
         self.warnings: list[str] = []
         self._digests = _Digests(expected=files.may_have_manifest)
         self._seen: set[str] = set()
+        self._passing_over = False
         self._stack = ExitStack()
         self._stack.callback(files.close)
         self._entries = files.entries()
@@ -152,10 +154,17 @@ class Package:
                 self._digests.check(self.name)
                 continue
             elif disk := self._disk_of(entry):
+                self._passing_over = False
                 yield from self._copied(disk, entry, stream)
+                if self._passing_over:
+                    continue
             skip(stream)
             self._digests.passed[entry.name] = stream
             self._digests.check(self.name)
+
+    def pass_over(self) -> None:
+        """Leave the disk that was given last unread, and so unchecked."""
+        self._passing_over = True
 
     def finish(self) -> None:
         """Check that nothing is missing and all digests are as the manifest says."""
@@ -217,7 +226,11 @@ class Package:
                     f"the descriptor says {disk.capacity_bytes}"
                 )
             yield PackagedDisk(
-                id=disk.id, file=entry.name, capacity_bytes=disk.capacity_bytes, source=source
+                id=disk.id,
+                file=entry.name,
+                size_bytes=entry.size_bytes,
+                capacity_bytes=disk.capacity_bytes,
+                source=source,
             )
 
     def _source(

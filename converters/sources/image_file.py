@@ -32,6 +32,7 @@ class ImageFile:
         self._file = open_regular(path, follow_links=follow_links)
         size = os.lseek(self._file, 0, os.SEEK_END)
         self._start = start
+        self._data = (0, 0)  # the part with data that was found last
         self.size_bytes = size - start if length is None else length
         if start + self.size_bytes > size or self.size_bytes < 0:
             os.close(self._file)
@@ -81,18 +82,25 @@ class ImageFile:
         """Yield where the file is not a hole."""
         at = start
         while at < end:
-            try:
-                low = os.lseek(self._file, self._start + at, os.SEEK_DATA) - self._start
-                high = os.lseek(self._file, self._start + low, os.SEEK_HOLE) - self._start
-            except OSError as fault:
-                if fault.errno == errno.ENXIO:  # nothing but a hole up to the end
-                    return
-                low, high = at, end  # no maps here: all is data
+            # Deltas ask for many small parts of a base, and file systems look far for an answer.
+            low, high = self._data
+            if not low <= at < high:
+                low, high = self._data = self._find_data(at)
             if low >= end:
                 return
             low, high = max(low, at), min(high, end)
             yield Extent(low, high - low)
             at = high
+
+    def _find_data(self, at: int) -> tuple[int, int]:
+        """Return where data begins, at `at` or behind it, and where it ends."""
+        try:
+            low = os.lseek(self._file, self._start + at, os.SEEK_DATA)
+            return low - self._start, os.lseek(self._file, low, os.SEEK_HOLE) - self._start
+        except OSError as fault:
+            if fault.errno == errno.ENXIO:  # nothing but a hole up to the end
+                return self.size_bytes, self.size_bytes
+            return at, self.size_bytes  # no maps here: all is data
 
     def _within(self, offset: int, length: int) -> None:
         if offset < 0 or offset + length > self.size_bytes:

@@ -15,6 +15,7 @@ from converters.images.vmdk import tables
 from converters.images.vmdk.header import SECTOR, Header
 from converters.inflate import InflateError, inflate
 
+_MOST_BEHIND_FOOTER = 64 * 1024
 _MARKER = struct.Struct("<QI")  # sector of the disk, packed size
 
 
@@ -23,12 +24,7 @@ def read_header(image: ImageBytes) -> Header:
     header = headers.parse(image.read_at(0, SECTOR), file=image.name)
     if not header.directory_at_end:
         return header
-    # header … footer, end-of-stream marker; padding behind them was never seen.
-    at = image.size_bytes - 2 * SECTOR
-    if at < SECTOR:
-        raise CorruptImage(
-            f"the image has {image.size_bytes} bytes", file=image.name, expected="a footer"
-        )
+    at = _footer_place(image)
     footer = headers.parse(image.read_at(at, SECTOR), file=image.name, offset=at)
     for field in ("capacity_sectors", "grain_sectors", "table_entries", "compressed"):
         if getattr(footer, field) != getattr(header, field):
@@ -42,6 +38,20 @@ def read_header(image: ImageBytes) -> Header:
             expected="a sector before the footer",
         )  # fmt: skip
     return footer
+
+
+def _footer_place(image: ImageBytes) -> int:
+    """Return where the footer is: before the end-of-stream marker, and perhaps some padding."""
+    size = image.size_bytes // SECTOR * SECTOR
+    start = max(size - _MOST_BEHIND_FOOTER, SECTOR)
+    tail = image.read_at(start, max(size - start, 0))
+    for at in range(len(tail) - SECTOR, -1, -SECTOR):
+        if tail.startswith(headers.MAGIC, at):
+            return start + at
+    raise CorruptImage(
+        "the image has no footer at its end", file=image.name, offset=image.size_bytes,
+        hint="it was cut short: fetch it again",
+    )  # fmt: skip
 
 
 def layer(image: ImageBytes, header: Header) -> tables.GrainTables:
