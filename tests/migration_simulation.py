@@ -252,6 +252,12 @@ class Simulation:
             case actions.DeleteTransfer(name=name, uid=uid):
                 if name in self.transfers and self.transfers[name].metadata.uid == uid:
                     del self.transfers[name]
+            case actions.RetryTransfer(name=name, uid=uid):
+                there = self.transfers.get(name)
+                if there is not None and there.metadata.uid == uid:
+                    self.transfers[name] = msgspec.structs.replace(
+                        there, status=DiskTransferStatus(phase="Pending")
+                    )
             case actions.MarkStale(name=name):
                 self._annotate(name, {labels.STALE: "true"})
             case actions.Relabel() | actions.Record() | actions.TryVM():

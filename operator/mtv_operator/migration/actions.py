@@ -73,6 +73,15 @@ class DeleteTransfer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetryTransfer:
+    """Have a transfer that failed go on from its journal: its source has not changed since."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarkStale:
     """Note on a transfer that its source has run since, so that no later run trusts it."""
 
@@ -149,6 +158,7 @@ OfPlan = (
     | DeleteClaim
     | EnsureTransfer
     | DeleteTransfer
+    | RetryTransfer
     | MarkStale
     | Relabel
     | ShutDownGuest

@@ -42,6 +42,8 @@ def perform(client: Client, inventories: Inventories, action: actions.OfPlan) ->
             _ensure_transfer(client, transfer)
         case actions.DeleteTransfer(namespace=namespace, name=name, uid=uid):
             client.delete(DiskTransfer, name, namespace, uid=uid)
+        case actions.RetryTransfer():
+            _retry_transfer(client, action)
         case actions.MarkStale(namespace=namespace, name=name):
             body = {"metadata": {"annotations": {labels.STALE: "true"}}}
             with contextlib.suppress(errors.NotFound):
@@ -111,6 +113,18 @@ def _ensure_transfer(client: Client, wanted: DiskTransfer) -> None:
             raise errors.TargetUnavailable(
                 f"the transfer before {namespace}/{wanted.metadata.name} is not gone yet"
             ) from None
+
+
+def _retry_transfer(client: Client, action: actions.RetryTransfer) -> None:
+    """Put a failed transfer back to Pending; its journal and the count of its attempts stay."""
+    there = client.find(DiskTransfer, action.name, action.namespace)
+    if there is None or there.metadata.uid != action.uid or there.status is None:
+        return
+    if there.status.phase != "Failed":
+        return
+    kept = tuple(one for one in there.status.conditions if one.status != "True")
+    status = replace(there.status, phase="Pending", completed=None, conditions=kept)
+    client.replace_status(replace(there, status=status))
 
 
 def _relabel(client: Client, action: actions.Relabel) -> None:

@@ -103,6 +103,15 @@ def _create_data_volumes(
         elif not is_worth_keeping(there, wanted):
             going = True
             before.append(_delete(there))
+        elif has_failed(there):
+            going = True
+            before.append(
+                actions.RetryTransfer(
+                    namespace=there.metadata.namespace,
+                    name=there.metadata.name,
+                    uid=there.metadata.uid,
+                )
+            )
         else:
             before.append(actions.Relabel(transfer=there, labels=wanted.metadata.labels))
     if going:
@@ -117,8 +126,12 @@ def is_worth_keeping(there: DiskTransfer, wanted: DiskTransfer) -> bool:
         labels.STALE not in marks
         and marks.get(labels.SOURCE_STATE) == wanted.metadata.annotations.get(labels.SOURCE_STATE)
         and there.spec.disk == wanted.spec.disk
-        and not (there.status is not None and there.status.phase == FAILED)
     )
+
+
+def has_failed(transfer: DiskTransfer) -> bool:
+    """Tell whether a transfer has given up."""
+    return transfer.status is not None and transfer.status.phase == FAILED
 
 
 def _copy_disks(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: datetime) -> Advance:
@@ -154,7 +167,7 @@ def _copy_disks(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: da
         elif there.spec.disk != wanted.spec.disk:  # a snapshot was made or removed meanwhile
             todo.append(_delete(there))
             left = True
-        elif there.status is not None and there.status.phase == FAILED:
+        elif has_failed(there):
             failed.append(progress.reason_of(there))
         elif there.status is None or there.status.phase != SUCCEEDED:
             left = True

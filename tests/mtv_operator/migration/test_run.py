@@ -251,6 +251,22 @@ def test_a_second_run_uses_what_is_copied_when_the_source_did_not_run() -> None:
     assert len(simulation.status.history) == 2
 
 
+def test_a_failed_transfer_goes_on_when_the_source_did_not_run() -> None:
+    simulation = of_vms(OFF)
+    simulation.start()
+    simulation.until(Phase.COPY_DISKS)
+    simulation.fails = dict.fromkeys(simulation.claims, "it is full")
+    simulation.run()
+    assert outcome(simulation) == "Failed"
+    (before,) = simulation.transfers.values()
+    simulation.fails.clear()
+    simulation.start()
+    simulation.run()
+    assert outcome(simulation) == "Succeeded"
+    (after,) = simulation.transfers.values()
+    assert after.metadata.uid == before.metadata.uid
+
+
 def test_a_second_run_copies_again_what_ran_in_between() -> None:
     simulation = of_vms()
     simulation.refuses["CreateVM"] = errors.BadInput("no such machine type")
@@ -471,7 +487,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(story=events, running=st.booleans(), force=st.booleans())
 def test_killed_anywhere_it_ends_and_source_and_target_never_run_both(
     story: list[str], running: bool, force: bool
