@@ -187,6 +187,14 @@ def validate_migration(request: Request, world: World) -> Verdict:
     return Verdict(causes=validation.migration(one, vmi, others))
 
 
+def validate_stored_only(request: Request, world: World) -> Verdict:
+    """Admit a kind that nothing acts on yet, and say so."""
+    if request.operation != "CREATE" or request.object is None:
+        return Verdict()
+    kind = request.object.get("kind", "this kind")
+    return Verdict(warnings=[f"{kind}: {honoured.MESSAGE}"])
+
+
 Webhook = Callable[[Request, World], Verdict]
 
 # By path, as upstream.
@@ -199,6 +207,7 @@ WEBHOOKS: dict[str, Webhook] = {
     "/migration-mutate-create": mutate_migration,
     "/migration-validate-create": validate_migration,
     "/migration-validate-update": validate_migration,
+    "/stored-only-validate": validate_stored_only,
 }
 
 

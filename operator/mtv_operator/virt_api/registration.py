@@ -84,6 +84,20 @@ VALIDATING: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
         ("UPDATE",),
         "Ignore",
     ),
+    (
+        "replicaset-stored-only.kubevirt.io",
+        "/stored-only-validate",
+        "virtualmachineinstancereplicasets",
+        ("CREATE",),
+        "Ignore",
+    ),
+    (
+        "preset-stored-only.kubevirt.io",
+        "/stored-only-validate",
+        "virtualmachineinstancepresets",
+        ("CREATE",),
+        "Ignore",
+    ),
 )
 
 
