@@ -31,10 +31,11 @@ from mtv_operator.embedded.apiserver import status
 
 log = logging.getLogger(__name__)
 
-HISTORY_ROWS = 20_000  # on disk; what a watch may reach back
+HISTORY_ROWS = 10_000  # on disk; what a watch may reach back
 HISTORY_BYTES = 48 << 20
-RECENT_BYTES = 4 << 20  # of the history, kept in memory
+RECENT_BYTES = 2 << 20  # of the history, kept in memory
 BATCH = 256  # writes in one transaction
+ROWS = 32  # writes in one statement; there is a prepared one for each number
 PRUNE = 256  # rows deleted at once
 CHECKPOINT_PAGES = 4000  # 16 MiB of write-ahead log
 
@@ -202,6 +203,7 @@ class Store:
         self._reader = sqlite3.connect(
             f"file:{path}?mode=ro", uri=True, check_same_thread=False, isolation_level=None
         )
+        self._reader.execute("PRAGMA cache_size = -200")
 
     # reading
 
@@ -419,22 +421,17 @@ class Store:
             log.debug("no one waits for the last commit")
 
     def _commit(self, writes: Sequence[_Write], prunes: Sequence[_Prune]) -> None:
-        """Write a batch in one transaction. Few statements: each gives the GIL away once."""
+        """Write a batch in one transaction, of few statements: each gives the GIL away."""
         if not writes and not prunes:
             return
         connection = self._connection
+        if len(writes) <= ROWS and not prunes:
+            self._insert(writes)  # a statement of its own is a transaction of its own
+            return
         connection.execute("BEGIN IMMEDIATE")
         try:
-            rows = [
-                (write.entry.revision, _KINDS.index(write.kind), *write.entry.key, write.entry.body)
-                for write in writes
-            ]
-            while rows:
-                count = 1 << (len(rows).bit_length() - 1)  # few forms of the statement: cached
-                places = ",".join(itertools.repeat("(?,?,?,?,?,?)", count))
-                values = list(itertools.chain.from_iterable(rows[:count]))
-                connection.execute(f"INSERT INTO log VALUES {places}", values)
-                rows = rows[count:]
+            for start in range(0, len(writes), ROWS):
+                self._insert(writes[start : start + ROWS])
             for prune in prunes:
                 numbers = ",".join(map(str, prune.revisions))
                 connection.execute(f"DELETE FROM log WHERE revision IN ({numbers})")
@@ -444,6 +441,14 @@ class Store:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    def _insert(self, writes: Sequence[_Write]) -> None:
+        places = ",".join(itertools.repeat("(?,?,?,?,?,?)", len(writes)))
+        values: list[object] = []
+        for write in writes:
+            entry = write.entry
+            values += (entry.revision, _KINDS.index(write.kind), *entry.key, entry.body)
+        self._connection.execute(f"INSERT INTO log VALUES {places}", values)
 
     # starting
 
