@@ -170,7 +170,7 @@ def test_pod_runs_in_its_own_network_and_its_log_is_read(home):
     settings = up_settings.load(home.folder)
     assert found.status.pod_ip.startswith(settings.pod_cidr.rpartition(".0.0/")[0])
     remove(home, "hello")
-    assert not list((home.folder / "nodes").glob("*/pods/*"))
+    until(lambda: not list(home.folder.glob("nodes/*/pods/*")), "the pod's folder is gone")
     assert found.metadata.uid not in " ".join(network.namespaces())
 
 
