@@ -44,7 +44,7 @@ def test_issue_when_something_changed_makes_a_new_one(authority, change):
 
 def test_issue_when_about_to_expire_makes_a_new_one(authority, tmp_path):
     first = issue(authority).certificate.read_bytes()
-    later = pki.Authority(tmp_path / "pki", NOW + (pki.LEAF_DAYS - pki.RENEW_DAYS + 1) * DAY)
+    later = pki.Authority(tmp_path / "pki", NOW + pki.LEAF_LIFETIME - pki.RENEW_BEFORE + DAY)
     assert issue(later).certificate.read_bytes() != first
 
 

@@ -21,9 +21,9 @@ from mtv import errors
 from mtv.api import configuration, schema
 from mtv.api.core import Node
 from mtv_operator.embedded.provisioner import classes
-from mtv_operator.embedded.up import rbac
 from mtv_operator.embedded.up import settings as up_settings
 from mtv_operator.embedded.up.settings import Settings
+from mtv_operator.installation import rbac
 from mtv_operator.objects import Client
 from mtv_operator.virt_handler import kvm_probe
 
@@ -41,6 +41,8 @@ PLURALS = {
     "KubeVirt": "kubevirts",
     "Namespace": "namespaces",
     "Provider": "providers",
+    "Role": "roles",
+    "RoleBinding": "rolebindings",
     "ServiceAccount": "serviceaccounts",
     "StorageClass": "storageclasses",
 }
@@ -85,7 +87,7 @@ def objects(settings: Settings) -> list[dict[str, Any]]:
     return [
         *(namespace(name) for name in NAMESPACES),
         *schema.definitions(),
-        *rbac.objects(),
+        *rbac.objects(rbac.EMBEDDED),
         *(msgspec.to_builtins(one) for one in classes.built_in()),
         kubevirt(emulation),
         host_provider(),

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mtv_operator.embedded import pki
 from mtv_operator.embedded.pki import Pair
-from mtv_operator.embedded.up import rbac
 from mtv_operator.embedded.up.settings import Settings
+from mtv_operator.installation import rbac
 
 SERVICE_IP = "10.96.0.1"  # where Kubernetes puts its own service by default
 SERVICE_NAMES = (

@@ -1,0 +1,1 @@
+"""Certificates of mtv's own authority: making them, and using newer ones without a restart."""
