@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
 from pathlib import Path
 
@@ -183,6 +184,19 @@ def wait_until(condition, what: str, timeout_s: float = 60.0):
             return value
         assert time.monotonic() < deadline, f"{what}: not within {timeout_s:.0f} s"
         time.sleep(0.05)
+
+
+def wait_http(address: str, timeout_s: float = 90.0) -> bytes:
+    """Return what the guest answers; on a loaded machine it has its address after it is ready."""
+
+    def ask() -> bytes | None:
+        try:
+            with urllib.request.urlopen(f"http://{address}:8080/", timeout=5) as answer:
+                return answer.read().strip()
+        except OSError:
+            return None
+
+    return wait_until(ask, f"an answer of http://{address}:8080/", timeout_s)
 
 
 def run(*command: str) -> None:

@@ -30,7 +30,7 @@ def give(pid: int, uid: int) -> list[str]:
     for name in DEVICES:
         path = Path(f"/proc/{pid}/root") / name
         try:
-            status = path.stat()
+            status = path.lstat()  # what the container calls its device must not lead elsewhere
         except OSError:
             continue
         if not stat.S_ISCHR(status.st_mode):
@@ -48,7 +48,7 @@ def _give(path: Path, ours: Path, status: os.stat_result, uid: int) -> None:
         shared = False
     try:
         if not shared:
-            os.chown(path, uid, -1)
+            os.chown(path, uid, -1, follow_symlinks=False)
         elif status.st_mode & 0o006 != 0o006:
             os.setxattr(path, _ACL, access_list(status.st_mode, uid, _present(path)))
     except OSError as fault:

@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import ssl
-import urllib.request
 from datetime import datetime
 
 import pytest
 import servers
 from guest import launched
-from guest.pod_by_hand import wait_until
+from guest.pod_by_hand import wait_http, wait_until
 from guest.world import World, allow_emulation
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -54,8 +53,7 @@ def test_vmi_goes_from_scheduled_to_running_and_to_its_end(world: World, tmp_pat
         assert seen == sorted(seen)
 
         wait_until(lambda: "boot=" in pod.serial_log(), "the guest", 60)
-        with urllib.request.urlopen(f"http://{pod.ip}:8080/", timeout=10) as answer:
-            assert answer.status == 200
+        assert wait_http(pod.ip) == b"kvguest"
         wait_until(lambda: world.condition("web", "AgentConnected"), "the guest agent", 40)
         wait_until(lambda: _os(world) == "kvguest", "the guest's system", 40)
 

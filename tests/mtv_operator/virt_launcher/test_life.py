@@ -4,14 +4,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from guest import launched
 from guest.launched import Launched
-from guest.pod_by_hand import GUEST_DISK, Pod, connect, wait_until
+from guest.pod_by_hand import GUEST_DISK, Pod, connect, wait_http, wait_until
 
 from mtv import errors
 from mtv_operator.virt_launcher import libvirt_errors, protocol
@@ -60,8 +59,7 @@ def test_guest_boots_answers_on_the_pod_address_and_shuts_down_when_asked(web):
     assert domain.compromises == ("cpu model host-model is emulated as QEMU's max",)
     assert [(disk.name, disk.target) for disk in domain.disks] == [("root", "vda")]
     assert "firmware=bios" in web.pod.serial_log()
-    url = f"http://{web.pod.ip}:8080/"
-    assert urllib.request.urlopen(url, timeout=10).read().strip() == b"kvguest"
+    assert wait_http(web.pod.ip) == b"kvguest"
     wait_until(lambda: web.domain().guest, "the guest agent", 30)
     guest = web.domain().guest
     assert guest is not None
