@@ -75,8 +75,8 @@ class Home:
 
     def components(self) -> dict[str, dict[str, Any]]:
         """Return what `mtv status` knows of each component."""
-        found = json.loads(self.run(str(BIN / "mtv"), "status", "-o", "json").stdout)
-        return {one["name"]: one for one in found["components"]}
+        text = self.run(str(BIN / "mtv"), "status", "-o", "json").stdout
+        return {one["name"]: one for one in json.loads(text)["components"]} if text else {}
 
     def kill(self, component: str) -> None:
         """SIGKILL a component; its supervisor starts it again."""
@@ -85,7 +85,7 @@ class Home:
     def wait_ready(self, component: str) -> None:
         """Wait until a component is there again."""
         servers.until(
-            lambda: self.components()[component].get("ready"), f"{component} is ready", 60
+            lambda: self.components().get(component, {}).get("ready"), f"{component} is ready", 60
         )
 
     def instance(self, name: str, namespace: str = "default") -> dict[str, Any]:
