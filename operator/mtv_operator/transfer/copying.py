@@ -150,7 +150,10 @@ class Transfer:
         if why:
             self._say_restarted(f"{source.name} is copied from its beginning again: {why}")
         elif state.extents:
-            log.info("%s: goes on after %d bytes", source.name, extents.total(state.extents))
+            settled = extents.total(state.extents)
+            log.info("%s: goes on after %d bytes", source.name, settled)
+            # The status of a process that was killed is older than its journal.
+            self._counts.fetched = max(self._counts.fetched, settled)
         if not state.extents:
             self._counts.written = 0
         return state
