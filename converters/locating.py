@@ -9,7 +9,6 @@ with open_disks("vm.ova") as found:
 from __future__ import annotations
 
 import os
-import ssl
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,10 +21,7 @@ from converters.errors import UnsupportedImage
 from converters.images.identify import START_BYTES, Format, identify
 from converters.sources.byte_stream import ByteStream, FileStream, PipeStream
 from converters.sources.contract import Source
-from converters.sources.http_connection import Server
-from converters.sources.http_stream import HttpStream
 from converters.sources.image_file import ImageFile
-from converters.sources.nbd_export import NbdExport
 from converters.sources.raw_stream import RawStream
 from converters.sources.vmdk_stream import VmdkStream
 from converters.sources.wrapped_stream import Gunzipped, Peeked
@@ -119,6 +115,8 @@ def open_disks(
         if text == STANDARD_INPUT:
             _from_stream(found, PipeStream(0), known, size_bytes)
         elif scheme in ("nbd", "nbds", "nbd+unix"):
+            from converters.sources.nbd_export import NbdExport  # most copies need neither
+
             found.hold(text, NbdExport(text))
         elif scheme in ("http", "https"):
             _from_stream(found, open_url(text), known, size_bytes)
@@ -130,8 +128,13 @@ def open_disks(
     return found
 
 
-def open_url(url: str) -> HttpStream:
+def open_url(url: str) -> ByteStream:
     """Return the body of a URL; certificates are checked."""
+    import ssl
+
+    from converters.sources.http_connection import Server
+    from converters.sources.http_stream import HttpStream
+
     parts = urlsplit(url)
     tls = ssl.create_default_context() if parts.scheme == "https" else None
     server = Server(host=parts.hostname or "", port=parts.port or (443 if tls else 80), tls=tls)

@@ -123,3 +123,14 @@ def tar(members: Sequence[tuple[str, bytes]], *, kind: int = tarfile.USTAR_FORMA
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return out.getvalue()
+
+
+def ovf(href: str, size_bytes: int, capacity_bytes: int) -> bytes:
+    """Return an OVF descriptor of one disk."""
+    return (
+        '<?xml version="1.0"?><Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" '
+        'xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1">'
+        f'<References><File ovf:id="f" ovf:href="{href}" ovf:size="{size_bytes}"/></References>'
+        f'<DiskSection><Info/><Disk ovf:diskId="d" ovf:fileRef="f" '
+        f'ovf:capacity="{capacity_bytes}"/></DiskSection></Envelope>'
+    ).encode()

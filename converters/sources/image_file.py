@@ -32,7 +32,7 @@ class ImageFile:
         self._file = open_regular(path, follow_links=follow_links)
         size = os.lseek(self._file, 0, os.SEEK_END)
         self._start = start
-        self._data = (0, 0)  # the part with data that was found last
+        self._data = (0, 0, 0)  # asked from where, and the data found there
         self.size_bytes = size - start if length is None else length
         if start + self.size_bytes > size or self.size_bytes < 0:
             os.close(self._file)
@@ -83,9 +83,10 @@ class ImageFile:
         at = start
         while at < end:
             # Deltas ask for many small parts of a base, and file systems look far for an answer.
-            low, high = self._data
-            if not low <= at < high:
-                low, high = self._data = self._find_data(at)
+            asked, low, high = self._data
+            if not asked <= at < high:
+                low, high = self._find_data(at)
+                self._data = (at, low, high)
             if low >= end:
                 return
             low, high = max(low, at), min(high, end)
