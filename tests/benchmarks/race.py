@@ -44,7 +44,7 @@ class Run:
 def race(
     contestants: Sequence[Contestant], *, rounds: int, folder: Path, expected: str = ""
 ) -> list[Run]:
-    """Run all of them `rounds` times in turn. Raises RuntimeError for a failure or a wrong output."""
+    """Run all of them in turn, again and again. Raises RuntimeError for a wrong output."""
     seen: dict[str, list[Run]] = {one.name: [] for one in contestants}
     for number in range(rounds):
         order = contestants if number % 2 == 0 else list(reversed(contestants))

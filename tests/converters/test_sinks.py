@@ -50,7 +50,6 @@ needs_qemu = pytest.mark.skipif(not shutil.which("qemu-img"), reason="qemu-img i
 @pytest.mark.parametrize("size", [512, 65536, (3 << 20) + 512, (1 << 30) + 512])
 def test_qcow2_when_written_is_sound_and_the_disk_for_qemu(tmp_path, size):
     content = testing.sample_disk(min(size, 3 << 20), seed=size)
-    holes = [Extent(len(content), size - len(content))] if size > len(content) else []
     raw, path = tmp_path / "raw", tmp_path / "disk.qcow2"
     with raw.open("wb") as file:
         file.write(content)
@@ -65,7 +64,6 @@ def test_qcow2_when_written_is_sound_and_the_disk_for_qemu(tmp_path, size):
         file.write(bytes(min(size, 200_000)))
     subprocess.run(["qemu-img", "check", str(path)], check=True, capture_output=True)
     subprocess.run(["qemu-img", "compare", str(raw), str(path)], check=True, capture_output=True)
-    assert len(holes) < 2
     assert path.stat().st_size < len(content) + (1 << 20)
 
 
