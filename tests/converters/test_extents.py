@@ -1,5 +1,7 @@
 """Arithmetic of extents, against sets of bytes."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ def bytes_of(items):
 
 
 def sorted_apart(items):
-    return all(a.end < b.offset for a, b in zip(items, items[1:], strict=False))
+    return all(a.end < b.offset for a, b in itertools.pairwise(items))
 
 
 @given(lists)

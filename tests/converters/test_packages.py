@@ -164,7 +164,7 @@ def test_package_when_manifest_follows_and_differs_is_refused_at_the_end(tmp_pat
         return [members[0], (members[1][0], members[1][1].replace(b"lsilogic", b"buslogic")),
                 members[2]]  # fmt: skip
 
-    with pytest.raises(Mismatch, match="sha1 of disk1.vmdk"):
+    with pytest.raises(Mismatch, match=r"sha1 of disk1\.vmdk"):
         copied(opened("as a stream", vm(change=change, at_end=True, algorithm="sha1"), tmp_path))
 
 

@@ -99,7 +99,7 @@ def test_stream_when_cut_anywhere_is_refused(image):
     # The last grain of qemu-img needs no padding; before that, any cut must be seen.
     end = len(image) if image is ESXI else len(image.rstrip(b"\0"))
     for cut in sorted(at for at in cuts if 0 <= at < end):
-        with pytest.raises(CorruptImage, match="ends|expected a header|has neither") as caught:
+        with pytest.raises(CorruptImage, match=r"ends|expected a header|has neither") as caught:
             decoded(image[:cut])
         assert str(caught.value).startswith("disk.vmdk")
 
@@ -325,7 +325,7 @@ def test_sparse_when_one_grain_is_named_for_the_whole_disk_is_refused(tmp_path):
         struct.pack_into("<256I", image, 22 * SECTOR, *[first] * 256)
         del image[first * SECTOR + 65536 :]
 
-    with pytest.raises(CorruptImage, match="share the same place|number of bytes that its tables"):
+    with pytest.raises(CorruptImage, match=r"share the same place|number of bytes that its tables"):
         sparse(tmp_path, change, content=b"x" * (16 << 20))
 
 
