@@ -28,9 +28,9 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-import disk_images
-import disks
-from race import Contestant, Run, image_digest, race, raw_digest
+import disk_images  # noqa: E402
+import disks  # noqa: E402
+from race import Contestant, Run, image_digest, race, raw_digest  # noqa: E402
 
 MTV = f"{Path(sys.executable).parent / 'mtv'} convert -q"
 PROBE = f"{sys.executable} {HERE / 'probes.py'}"

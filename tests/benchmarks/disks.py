@@ -12,9 +12,9 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
-import disk_images
+import disk_images  # noqa: E402
 
-from converters import testing
+from converters import testing  # noqa: E402
 
 MIB = 1 << 20
 GRAIN = 65536
