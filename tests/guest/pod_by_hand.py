@@ -41,7 +41,6 @@ class Pod:
         name: str,
         vmi_uid: str,
         *,
-        subnet: int = 77,
         kubelet_root: Path | None = None,
     ) -> None:
         self.name = name
@@ -52,7 +51,9 @@ class Pod:
         self.claims: dict[str, Path] = {}
         self.log = folder / f"{name}.log"
         self.netns = f"mtvt{self.uid[:6]}"
-        self.host_ip, self.ip = f"10.98.{subnet}.1", f"10.98.{subnet}.2"
+        # By chance, so that tests which run at the same time, or were killed, do not meet.
+        network = f"10.{96 + int(self.uid[0], 16) % 4}.{int(self.uid[1:3], 16)}"
+        self.host_ip, self.ip = f"{network}.1", f"{network}.2"
         self.process: subprocess.Popen[bytes] | None = None
         self._etc = folder
 
