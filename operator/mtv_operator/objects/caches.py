@@ -53,7 +53,9 @@ class _Bookmark(msgspec.Struct, frozen=True):
     metadata: _Version = _Version()
 
 
+# Made here, and not by the threads that use them: see `client.decoder`.
 _events = msgspec.json.Decoder(_Event)
+_bookmarks = msgspec.json.Decoder(_Bookmark)
 
 
 class Cache(Generic[T]):
@@ -181,16 +183,16 @@ class Cache(Generic[T]):
     def _take(self, event: _Event) -> str:
         """Take over one event; return the version that it brings, "" for none."""
         if event.type == "ERROR":
-            status = msgspec.json.decode(event.object, type=connection.Status)
+            status = connection.statuses.decode(event.object)
             raise connection.error_of(status.code, bytes(event.object), "watch")
         if event.type == "BOOKMARK":
-            return msgspec.json.decode(event.object, type=_Bookmark).metadata.resource_version
+            return _bookmarks.decode(event.object).metadata.resource_version
         try:
             decode: msgspec.json.Decoder[T] = decoder(self.kind)
             one = decode.decode(event.object)
         except msgspec.ValidationError as fault:
             log.error("a %s cannot be understood, and is left out: %s", self.kind.__name__, fault)
-            return msgspec.json.decode(event.object, type=_Bookmark).metadata.resource_version
+            return _bookmarks.decode(event.object).metadata.resource_version
         self._store(key_of(one), None if event.type == "DELETED" else one)
         return one.metadata.resource_version
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -36,16 +37,32 @@ class Items(msgspec.Struct, Generic[T], frozen=True):
     items: list[T] = []
 
 
+# msgspec (0.22) notes on each Struct how to decode it when the first decoder needs it, and a second
+# thread that meets a Struct in the middle of this crashes the process: one decoder at a time is
+# made. Kinds share most of their Structs.
+_making = threading.RLock()
+
+
 @cache
-def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
-    """Return the decoder of one object."""
+def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
     return msgspec.json.Decoder(kind)
 
 
 @cache
-def list_decoder(kind: type[T]) -> msgspec.json.Decoder[Items[T]]:
-    """Return the decoder of a list."""
+def _list_decoder(kind: type[T]) -> msgspec.json.Decoder[Items[T]]:
     return msgspec.json.Decoder(Items[kind])  # type: ignore[valid-type]
+
+
+def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    """Return the decoder of one object. From any thread."""
+    with _making:
+        return _decoder(kind)
+
+
+def list_decoder(kind: type[T]) -> msgspec.json.Decoder[Items[T]]:
+    """Return the decoder of a list. From any thread."""
+    with _making:
+        return _list_decoder(kind)
 
 
 class Client:

@@ -51,6 +51,9 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     details: Details | None = None
 
 
+statuses = msgspec.json.Decoder(Status)
+
+
 class Expired(errors.Retryable):
     """The resource version of a watch or list is too old: list again."""
 
@@ -264,7 +267,7 @@ def warnings_of(headers: Iterable[str]) -> list[str]:
 def error_of(code: int, content: bytes, request: str) -> errors.MigrationError:
     """Return the error that an answer means."""
     try:
-        status = msgspec.json.decode(content, type=Status)
+        status = statuses.decode(content)
     except (msgspec.DecodeError, msgspec.ValidationError):
         status = Status(message=content[:200].decode("utf-8", "replace").strip())
     message = status.message or f"{request}: HTTP {code}"
