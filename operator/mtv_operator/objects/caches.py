@@ -241,6 +241,7 @@ class Caches:
     ) -> Cache[T]:
         """Return the cache of a kind; asked for twice with the same words, it is the same one."""
         key = (kind, namespace, labels, fields)
+        decoder(kind)  # made here, before any thread needs it
         if key not in self._caches:
             self._caches[key] = Cache(self.client, kind, namespace, labels, fields)
         return self._caches[key]

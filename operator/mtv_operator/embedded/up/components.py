@@ -12,7 +12,7 @@ from mtv_operator.embedded.up.settings import HANDLER_PORT, VIRT_API_PORT, Setti
 from mtv_operator.embedded.up.supervisor import Component
 
 # glibc gives each thread an arena of its own; two are enough and save half the memory.
-ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
 BOOTSTRAP = "bootstrap"
 
 
