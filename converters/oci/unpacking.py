@@ -170,7 +170,7 @@ class _Writer:
         elif member.isreg():
             content = archive.extractfile(member)
             if content is not None:
-                self._copy(content, path, member.size)
+                write_sparse(content, path, member.size, self._cancelled)
 
     def _folder(self, parts: list[str]) -> Path:
         """Return a folder below the root, made if needed; what is no folder there is replaced."""
@@ -182,21 +182,24 @@ class _Writer:
                 path.mkdir(mode=0o755)
         return path
 
-    def _copy(self, content: Bytes, path: Path, size: int) -> None:
-        """Write a file with holes where it is zero; all may read it, as one QEMU of many will."""
-        zeros = bytes(_HOLE)
-        with path.open("xb") as file:
-            while part := content.read(_CHUNK):
-                if self._cancelled():
-                    raise Cancelled
-                for at in range(0, len(part), _HOLE):
-                    piece = part[at : at + _HOLE]
-                    if piece == zeros[: len(piece)]:
-                        file.seek(len(piece), os.SEEK_CUR)
-                    else:
-                        file.write(piece)
-            file.truncate(size)
-            os.fchmod(file.fileno(), 0o644)
+
+def write_sparse(
+    content: Bytes, path: Path, size: int, cancelled: Callable[[], bool] = lambda: False
+) -> None:
+    """Write a new file with holes where it is zero; all may read it, as one QEMU of many will."""
+    zeros = bytes(_HOLE)
+    with path.open("xb") as file:
+        while part := content.read(_CHUNK):
+            if cancelled():
+                raise Cancelled
+            for at in range(0, len(part), _HOLE):
+                piece = part[at : at + _HOLE]
+                if piece == zeros[: len(piece)]:
+                    file.seek(len(piece), os.SEEK_CUR)
+                else:
+                    file.write(piece)
+        file.truncate(size)
+        os.fchmod(file.fileno(), 0o644)
 
 
 def _remove(path: Path) -> None:

@@ -47,6 +47,7 @@ COMMANDS: dict[str, Entry] = {
     "apply": Entry("mtv.cli.apply", "Apply YAML, for machines without kubectl.", "Objects"),
     "delete": Entry("mtv.cli.delete", "Delete what is in a YAML file.", "Objects"),
     "convert": Entry("mtv.cli.convert", "Convert a disk image; needs nothing else.", "Disk images"),
+    "image": Entry("mtv.cli.image", "Keep container images for container disks.", "Disk images"),
     "disk": Entry("mtv.cli.disk", "Show what a disk image is.", "Disk images"),
     "version": Entry("mtv.cli.version", "Print the version.", "Objects"),
 }

@@ -131,6 +131,9 @@ def _spec(instance: kubevirt.VirtualMachineInstance, around: Surroundings) -> co
         enable_service_links=False,
         automount_service_account_token=False,
         service_account_name=_service_account(spec),
+        image_pull_secrets=tuple(
+            core.LocalObjectReference(name=name) for name in launcher_volumes.pull_secrets(spec)
+        ),
         hostname=cloud_init.hostname(instance),
         subdomain=spec.subdomain,
         dns_policy=spec.dns_policy,

@@ -13,6 +13,7 @@ from mtv.api import core, kubevirt
 
 PRIVATE = "/var/run/kubevirt-private"
 PUBLIC = "/var/run/kubevirt"
+IMAGES = f"{PUBLIC}/container-disks"
 
 # Name, path in the container, and whether mounts that the handler makes later become visible.
 FOLDERS: tuple[tuple[str, str, bool], ...] = (
@@ -20,7 +21,7 @@ FOLDERS: tuple[tuple[str, str, bool], ...] = (
     ("public", PUBLIC, False),
     ("sockets", f"{PUBLIC}/sockets", False),
     ("ephemeral-disks", "/var/run/kubevirt-ephemeral-disks", False),
-    ("container-disks", f"{PUBLIC}/container-disks", True),
+    ("container-disks", IMAGES, True),
     ("libvirt-runtime", "/var/run/libvirt", False),
     ("hotplug-disks", f"{PUBLIC}/hotplug-disks", True),
 )
@@ -86,6 +87,8 @@ def _of_volume(
     name = volume.name
     if (claim := claim_of(volume)) is not None:
         yield _claim(volume, claim, claims.get(claim))
+    elif volume.container_disk is not None:
+        yield _image(name, volume.container_disk)
     elif volume.host_disk is not None:
         folder = str(PurePosixPath(volume.host_disk.path).parent)
         host = core.HostPathVolumeSource(path=folder, type="DirectoryOrCreate")
@@ -119,6 +122,20 @@ def _of_volume(
 def _mounted(volume: core.Volume, path: str, *, read_only: bool | None = None) -> Attached:
     mount = core.VolumeMount(name=volume.name, mount_path=path, read_only=read_only)
     return Attached(volume=volume, mounts=(mount,))
+
+
+def _image(name: str, source: kubevirt.ContainerDiskSource) -> Attached:
+    """Mount a container image whole: whoever runs the pod pulls it (Kubernetes: ImageVolume)."""
+    image = {"reference": source.image}
+    if source.image_pull_policy:
+        image["pullPolicy"] = source.image_pull_policy
+    return _mounted(core.Volume(name=name, image=image), f"{IMAGES}/{name}", read_only=True)
+
+
+def pull_secrets(spec: kubevirt.VirtualMachineInstanceSpec) -> tuple[str, ...]:
+    """Return the Secrets that the container disks name for their registries."""
+    named = (one.container_disk.image_pull_secret for one in spec.volumes if one.container_disk)
+    return tuple(dict.fromkeys(name for name in named if name))
 
 
 def _claim(

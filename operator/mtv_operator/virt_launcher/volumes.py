@@ -72,7 +72,7 @@ class _Preparation:
             path = self.paths.ephemeral / f"disk-data/{volume.name}/empty.qcow2"
             return images.empty_disk(path, size)
         if volume.container_disk is not None:
-            return self._container_disk()
+            return self._container_disk(volume.container_disk)
         if volume.host_disk is not None:
             return self._host_disk(volume.host_disk)
         if volume.cloud_init_no_cloud is not None:
@@ -104,16 +104,10 @@ class _Preparation:
     def _overlay_path(self) -> Path:
         return self.paths.ephemeral / f"disk-data/{self.volume.name}/disk.qcow2"
 
-    def _container_disk(self) -> Image:
+    def _container_disk(self, source: kubevirt.ContainerDiskSource) -> Image:
         given = self.options.container_disks.get(self.volume.name)
-        path = (
-            Path(given) if given else self.paths.public / f"container-disks/disk_{self.index}.img"
-        )
-        if not path.exists():
-            raise errors.TargetRefused(
-                f"the disk of volume {self.volume.name} is not at {path}",
-                hint="container disks need an image volume in the launcher pod",
-            )
+        root = self.paths.public / "container-disks" / self.volume.name
+        path = Path(given) if given else disk_in_image(root, source.path or "", self.field)
         return images.overlay(self._overlay_path(), images.container_disk(path))
 
     def _host_disk(self, source: kubevirt.HostDisk) -> Image:
@@ -189,6 +183,32 @@ class _Preparation:
         if not path.exists():
             iso.write(path, label, files)
         return images.describe(path, read_only=True)
+
+
+def disk_in_image(root: Path, path: str, field: str) -> Path:
+    """Return the disk in a container image that is mounted at `root`: `path`, or all of /disk.
+
+    Links are not followed. Raises BadInput for an image without exactly one disk.
+    """
+    if not root.is_dir():
+        raise errors.TargetRefused(
+            f"the image of {field} is not mounted at {root}",
+            hint="container disks need image volumes (Kubernetes: the feature ImageVolume)",
+        )
+    if path:
+        found = [root / path.lstrip("/")]
+    else:
+        folder = root / "disk"
+        found = [one for one in sorted(folder.iterdir())] if folder.is_dir() else []
+    hint = "a container disk is an image with one file below /disk, or containerDisk.path names it"
+    if len(found) != 1:
+        raise errors.BadInput(f"the image has {len(found)} files in /disk", field=field, hint=hint)
+    real = found[0].resolve()
+    if not real.is_relative_to(root.resolve()) or not real.is_file():
+        raise errors.BadInput(
+            f"the image has no file {path or found[0].name}", field=field, hint=hint
+        )
+    return real
 
 
 def read_folder(folder: Path) -> dict[str, bytes] | None:

@@ -258,7 +258,9 @@ def _volume_mounts(
         source = Path(prepared.path)
         if mount.sub_path:
             source = below(source, downward.expand(mount.sub_path, environment))
-        result.append(Mount(str(source), mount.mount_path, bool(mount.read_only)))
+        result.append(
+            Mount(str(source), mount.mount_path, bool(mount.read_only) or prepared.read_only)
+        )
     return result
 
 

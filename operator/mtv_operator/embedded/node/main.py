@@ -21,6 +21,7 @@ from pathlib import Path
 from mtv import errors
 from mtv.api.core import Container, Pod
 from mtv_operator.embedded import pki, quantities
+from mtv_operator.embedded.images.store import Store
 from mtv_operator.embedded.node import (
     attempts,
     containers,
@@ -154,6 +155,7 @@ def serve(settings: Settings, name: str, kubeconfig: str, stop: threading.Event)
                 "memory": quantities.thousandths(machine.memory_bytes),
                 "ephemeral-storage": quantities.thousandths(machine.storage_bytes),
             },
+            images=Store(settings.folder, stop),
         ),
     )
 

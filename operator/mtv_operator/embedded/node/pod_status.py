@@ -37,8 +37,8 @@ class Surroundings:
 
     host_address: str
     pod_address: str = ""
-    fault_reason: str = ""  # why the pod could not be prepared
-    fault: str = ""
+    fault_reason: str = ""  # what the containers wait for, where it has a name
+    fault: str = ""  # why the pod could not be prepared
     readiness: Mapping[str, Health] = field(default_factory=dict)
     started: Mapping[str, bool] = field(default_factory=dict)
 
@@ -143,7 +143,9 @@ def _states(
     """Return what a container is doing, and how it ended before."""
     previous = _terminated(earlier) if earlier is not None and earlier.ended else None
     if last is None:
-        reason, message = around.fault_reason and "ContainerCreating", around.fault
+        reason, message = around.fault_reason, around.fault
+        if message and not reason:
+            reason = "ContainerCreating"
         waits = lifecycle.init_containers(observed.pod) and container in lifecycle.containers(
             observed.pod
         )

@@ -14,6 +14,7 @@ import msgspec
 
 from mtv import errors
 from mtv.api.core import Container, Pod
+from mtv_operator.embedded.images.store import BACK_OFF, PullFailed
 from mtv_operator.embedded.node import (
     attempts,
     containers,
@@ -49,6 +50,7 @@ class _Known:
 
     sandbox: Sandbox | None = None
     fault: str = ""
+    fault_reason: str = ""  # as the kubelet names it, where it has a name
     faults: int = 0
     refreshed_at: float = 0.0
     reported: Pod | None = None  # as the API server answered the last write
@@ -80,7 +82,7 @@ class Runner:
                 if isinstance(action, lifecycle.Forget):
                     self.report(uid)  # how it ended, before it is gone
                 self.perform(observed, action)
-            known.fault, known.faults = "", 0
+            known.fault, known.fault_reason, known.faults = "", "", 0
         except errors.MigrationError as fault:
             return self._failed(observed, known, fault)
         self._refresh(observed, known)
@@ -104,8 +106,11 @@ class Runner:
             )
             if observed.prepared:
                 reason = "FailedSync"
+            if isinstance(fault, PullFailed):
+                reason = "BackOff" if fault.reason == BACK_OFF else "Failed"
             self._event(observed.pod, reason, text, warning=True)
         known.fault, known.faults = text, known.faults + 1
+        known.fault_reason = fault.reason if isinstance(fault, PullFailed) else ""
         self.report(observed.pod.metadata.uid)
         return float(min(FAULT_LONGEST_S, FAULT_FIRST_S * 2.0 ** min(known.faults - 1, 8)))
 
@@ -282,7 +287,7 @@ class Runner:
             pod_status.Surroundings(
                 host_address=self.sandboxes.node.address,
                 pod_address=self.sandboxes.address(observed.pod),
-                fault_reason="Fault" if known.fault else "",
+                fault_reason=known.fault_reason,
                 fault=known.fault,
                 readiness=self.prober.readiness(uid, running),
                 started=self.prober.started(uid, running),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from converters.oci.registry import Login
 from mtv import errors
 from mtv.api.core import (
     DownwardAPIVolumeFile,
@@ -27,6 +28,8 @@ from mtv.api.core import (
     VolumeProjection,
 )
 from mtv_operator.embedded import quantities
+from mtv_operator.embedded.images import registries
+from mtv_operator.embedded.images.store import Store
 from mtv_operator.embedded.node import devices, downward, payload, stage
 from mtv_operator.embedded.node.payload import Entry
 
@@ -54,6 +57,7 @@ class Prepared:
 
     path: str
     device: bool = False
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,7 @@ class Keeper:
     volumes: Path  # where persistent volumes are
     source: Source
     amounts: Mapping[str, int]  # what the node has, in thousandths
+    images: Store | None = None
 
     def prepare(self, pod: Pod, folder: Path, addresses: Mapping[str, str]) -> dict[str, Prepared]:
         """Return each volume of a pod, made and filled. Raises errors that name the volume."""
@@ -85,13 +90,15 @@ class Keeper:
             return Prepared(path=host_path(volume.host_path, f"volume {volume.name}"))
         if volume.persistent_volume_claim is not None:
             return self._claim(pod, volume.persistent_volume_claim.claim_name, group)
+        if volume.image:
+            return self._image(pod, volume, folder)
         entries = self.entries(pod, volume, addresses)
         if entries is None:
             raise errors.BadInput(
                 "its kind is not one that this node has",
                 field=f"volume {volume.name}",
                 hint="emptyDir, hostPath, configMap, secret, downwardAPI, projected, "
-                "persistentVolumeClaim",
+                "persistentVolumeClaim, image",
             )
         path = place(folder, plugin(volume), volume.name)
         payload.write(path, entries, group)
@@ -108,6 +115,25 @@ class Keeper:
                 found = True
                 payload.write(place(folder, plugin(volume), volume.name), entries, fs_group(pod))
         return found
+
+    def _image(self, pod: Pod, volume: Volume, folder: Path) -> Prepared:
+        """Return the files of a container image. Raises PullFailed."""
+        if self.images is None:
+            raise errors.BadInput("this node has no images", field=f"volume {volume.name}")
+        name = volume.image.get("reference", "")
+        latest = name.rpartition("/")[2].partition(":")[2] in ("", "latest") and "@" not in name
+        policy = volume.image.get("pullPolicy") or ("Always" if latest else "IfNotPresent")
+
+        def logins() -> Mapping[str, Login]:
+            named = pod.spec.image_pull_secrets if pod.spec else ()
+            found = (
+                self.source.values("Secret", pod.metadata.namespace, one.name or "")
+                for one in named
+            )
+            return registries.logins_of(values for values in found if values is not None)
+
+        path = self.images.hold(name, policy, place(folder, "image", volume.name), logins)
+        return Prepared(path=str(path), read_only=True)
 
     def _claim(self, pod: Pod, claim: str, group: int | None) -> Prepared:
         volume = self.source.claimed(pod.metadata.namespace, claim)
