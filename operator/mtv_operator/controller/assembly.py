@@ -21,6 +21,9 @@ from mtv_operator.virt_controller import controllers as virtual_machines
 Enqueue = Callable[[str, Key], None]
 
 
+MIGRATION, VIRTUAL_MACHINES = PARTS = ("migration", "virtual-machines")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The command line."""
@@ -32,6 +35,9 @@ class Options:
     leader_election: bool = False
     namespace: str = "mtv"
     launcher_image: str = "mtv"
+    lease: str = "mtv-controller"
+    parts: tuple[str, ...] = PARTS
+    virt_operator: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,16 +52,30 @@ class Assembled:
 def assemble(
     client: Client, caches: Caches, inventories: Inventories, options: Options
 ) -> Assembled:
-    """Build all controllers; the caches know afterwards what is to be watched."""
+    """Build the controllers; the caches know afterwards what is to be watched."""
+    parts: list[Assembled] = []
+    if MIGRATION in options.parts:
+        parts.append(_migration(client, caches, inventories, options))
+    if VIRTUAL_MACHINES in options.parts:
+        parts.append(_virtual_machines(client, caches, options))
+
+    def wire(enqueue: Enqueue) -> None:
+        for part in parts:
+            part.wire(enqueue)
+
+    def inventory_changed(enqueue: Enqueue, key: str) -> None:
+        for part in parts:
+            part.inventory_changed(enqueue, key)
+
+    controllers = tuple(one for part in parts for one in part.controllers)
+    return Assembled(controllers=controllers, wire=wire, inventory_changed=inventory_changed)
+
+
+def _migration(
+    client: Client, caches: Caches, inventories: Inventories, options: Options
+) -> Assembled:
     seen = World(client, caches, inventories)
     own = migration.build(seen, migration.Settings(vms_at_once=options.vms_at_once))
-
-    machines = virtual_machines.build(
-        client,
-        caches,
-        virtual_machines.Settings(image=options.launcher_image, version=metadata.version("mtv")),
-    )
-
     pods = PodSettings(image=options.launcher_image, host_network=options.transfer_host_network)
     transfers = DiskTransfers(
         client,
@@ -69,12 +89,21 @@ def assemble(
     def wire(enqueue: Enqueue) -> None:
         seen.wire(enqueue)
         transfers.wire(enqueue)
-        machines.wire(enqueue)
 
     return Assembled(
-        controllers=(*own, transfers, *machines.controllers),
-        wire=wire,
-        inventory_changed=seen.inventory_changed,
+        controllers=(*own, transfers), wire=wire, inventory_changed=seen.inventory_changed
+    )
+
+
+def _virtual_machines(client: Client, caches: Caches, options: Options) -> Assembled:
+    settings = virtual_machines.Settings(
+        image=options.launcher_image,
+        version=metadata.version("mtv"),
+        keeps_installation=not options.virt_operator,
+    )
+    built = virtual_machines.build(client, caches, settings)
+    return Assembled(
+        controllers=built.controllers, wire=built.wire, inventory_changed=lambda *_: None
     )
 
 

@@ -27,7 +27,6 @@ from mtv_operator.reconciling import Loop
 log = logging.getLogger("mtv-controller")
 
 SYNC_TIMEOUT_S = 120.0
-LEASE = "mtv-controller"
 
 
 def run() -> None:
@@ -92,7 +91,7 @@ def _lead(client: Client, options: Options, stop: threading.Event) -> Iterator[b
         yield True
         return
     identity = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
-    with leading(client, LEASE, options.namespace, identity, stop) as leads:
+    with leading(client, options.lease, options.namespace, identity, stop) as leads:
         yield leads
 
 
@@ -126,7 +125,19 @@ def _options(arguments: list[str]) -> Options:
         "--leader-election", action="store_true", help="wait until no other process leads"
     )
     parser.add_argument("--namespace", default="mtv", help="namespace of the leader's Lease")
+    parser.add_argument("--lease", default="mtv-controller", help="name of the leader's Lease")
+    parser.add_argument(
+        "--controllers", dest="parts", default=",".join(assembly.PARTS), metavar="PART,…",
+        help="which controllers to run (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--virt-operator", action="store_true",
+        help="a virt-operator writes the status of the KubeVirt object",
+    )  # fmt: skip
     parsed = parser.parse_args(arguments)
+    parsed.parts = tuple(parsed.parts.split(","))
+    if not set(parsed.parts) <= set(assembly.PARTS):
+        parser.error(f"--controllers knows {', '.join(assembly.PARTS)}")
     if parsed.workers < 1 or parsed.vms_at_once < 1:
         parser.error("--workers and --vms-at-once must be at least 1")
     return Options(**vars(parsed))

@@ -13,6 +13,8 @@ from pathlib import Path
 from mtv.api import core, kubevirt, well_known
 from mtv_operator.virt_api.statuses import Refusal
 
+# The name in every handler's certificate: their addresses come and go.
+HANDLER_NAME = "virt-handler"
 CALL_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 5.0
 
@@ -55,9 +57,7 @@ class HandlerLink:
     ) -> Answer:
         """Ask the handler of `node` for something about an instance. Blocks; raises Refusal."""
         host, _, port = self.authority(node).rpartition(":")
-        connection = http.client.HTTPSConnection(
-            host.strip("[]"), int(port), context=self.tls, timeout=CALL_TIMEOUT_S
-        )
+        connection = _Connection(host.strip("[]"), int(port), self.tls)
         headers = {"Content-Type": "application/json"} if body else {}
         try:
             connection.request(method, path_of(vmi, verb), body=body, headers=headers)
@@ -68,6 +68,19 @@ class HandlerLink:
             raise unreachable(node, fault) from fault
         finally:
             connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTPS to an address, where a certificate with the handlers' name is believed."""
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout=CALL_TIMEOUT_S)
+        self._tls = tls
+
+    def connect(self) -> None:
+        """Connect and shake hands. Raises OSError."""
+        super().connect()
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=HANDLER_NAME)
 
 
 def path_of(vmi: kubevirt.VirtualMachineInstance, verb: str) -> str:

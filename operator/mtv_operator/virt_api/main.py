@@ -20,6 +20,7 @@ from starlette.concurrency import run_in_threadpool
 
 from mtv import errors
 from mtv.api import configuration, core, installation, kubevirt
+from mtv_operator.certificates.reloading import Reloading
 from mtv_operator.objects import Cache, Caches, Client
 from mtv_operator.virt_api import handler_link, registration, serving
 from mtv_operator.virt_api.admission import World
@@ -41,6 +42,7 @@ PROXIES = ("front-proxy-client",)
 # Where a cluster says who its front proxy is (kube-apiserver writes it).
 PROXY_CONFIG = ("kube-system", "extension-apiserver-authentication")
 REGISTER_AGAIN_S = 60.0
+RELOAD_TICKS = 300  # of a tenth of a second
 RETRY_S = 1.0
 PING_S, PONG_S = 20.0, 60.0
 APPLY = "application/apply-patch+yaml"
@@ -57,6 +59,8 @@ class Settings:
     tls_cert: Path
     tls_key: Path
     client_ca: Path | None
+    authority: Path | None
+    selector: tuple[str, str] | None
     proxy_names: frozenset[str]
     handler_port: int
     trusted: frozenset[str]
@@ -77,8 +81,16 @@ def parse(arguments: list[str]) -> Settings:
     add("--tls-key", type=Path, required=True, metavar="FILE", help="its key")
     add(
         "--client-ca", "--requestheader-client-ca", type=Path, default=None, metavar="FILE",
-        dest="client_ca", help="who signs the front proxy's and the handlers' certificates "
+        dest="client_ca", help="who signs the front proxy's certificate "
         f"(default: ConfigMap {'/'.join(PROXY_CONFIG)})",
+    )  # fmt: skip
+    add(
+        "--ca", type=Path, default=None, metavar="FILE", dest="authority",
+        help="who signed our certificate and those of the handlers (default: as --client-ca)",
+    )  # fmt: skip
+    add(
+        "--service-selector", default="", metavar="LABEL=VALUE",
+        help="by which our Service finds us (default: it gets the advertised address)",
     )  # fmt: skip
     add(
         "--requestheader-allowed-name", action="append", default=[], metavar="NAME",
@@ -94,6 +106,7 @@ def parse(arguments: list[str]) -> Settings:
     )  # fmt: skip
     add("--no-register", action="store_true", help="do not make webhooks and APIServices")
     given = parser.parse_args(arguments)
+    label, _, value = given.service_selector.partition("=")
     return Settings(
         kubeconfig=given.kubeconfig,
         listen=given.listen,
@@ -101,6 +114,8 @@ def parse(arguments: list[str]) -> Settings:
         tls_cert=given.tls_cert,
         tls_key=given.tls_key,
         client_ca=given.client_ca,
+        authority=given.authority or given.client_ca,
+        selector=(label, value) if value else None,
         proxy_names=frozenset(given.requestheader_allowed_name or PROXIES),
         handler_port=given.handler_port,
         trusted=frozenset((*TRUSTED, *given.trusted_user)),
@@ -129,14 +144,22 @@ def serve(settings: Settings) -> None:
     with Client.connect(settings.kubeconfig or None) as client, Caches(client) as caches:
         installed = caches.watch(installation.KubeVirt, configuration.NAMESPACE)
         caches.start()
-        authority = _authority(settings, client)
+        proxies = _proxies(settings, client)
+        pair = (settings.tls_cert, settings.tls_key)
         try:
-            tls = handler_link.client_tls(settings.tls_cert, settings.tls_key, authority)
-            inbound = serving.context(settings.tls_cert, settings.tls_key, authority)
+            tls = handler_link.client_tls(*pair, _authority(settings))
+            inbound = serving.context(*pair, proxies)
         except (OSError, ValueError) as fault:
             raise errors.BadInput(
                 f"the certificate cannot be used: {fault}", field="--tls-cert, --tls-key"
             ) from fault
+
+        def load() -> None:
+            tls.load_cert_chain(*pair)
+            tls.load_verify_locations(cadata=_authority(settings).decode())
+            inbound.load_cert_chain(*pair)
+
+        files = [*pair, *([settings.authority] if settings.authority else [])]
         backend = Backend(
             client=client, handlers=handler_link.HandlerLink(tls=tls, port=settings.handler_port)
         )
@@ -163,19 +186,29 @@ def serve(settings: Settings) -> None:
             server_header=False,
             timeout_graceful_shutdown=2,
         )
-        asyncio.run(_serve(_Server(config), settings, client, authority))
+        asyncio.run(_serve(_Server(config, Reloading(files, load)), settings, client))
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that takes a signal as the wish to end, not as a fault."""
+    """uvicorn that takes a signal as the wish to end, not as a fault, and newer certificates."""
+
+    def __init__(self, config: uvicorn.Config, reloading: Reloading) -> None:
+        super().__init__(config)
+        self._reloading = reloading
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what uvicorn does ten times a second."""
+        if counter % RELOAD_TICKS == 0:
+            self._reloading.look()
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop."""
         self.should_exit = True
 
 
-async def _serve(server: _Server, settings: Settings, client: Client, authority: bytes) -> None:
-    registering = asyncio.create_task(_register(server, settings, client, authority))
+async def _serve(server: _Server, settings: Settings, client: Client) -> None:
+    registering = asyncio.create_task(_register(server, settings, client))
     try:
         await server.serve()
     except SystemExit as fault:  # uvicorn's way to say that the port is taken: it has logged why
@@ -188,7 +221,7 @@ async def _serve(server: _Server, settings: Settings, client: Client, authority:
             await registering
 
 
-async def _register(server: _Server, settings: Settings, client: Client, authority: bytes) -> None:
+async def _register(server: _Server, settings: Settings, client: Client) -> None:
     """Make the API server know us, once we listen; again now and then, as objects get lost."""
     if not settings.register:
         return
@@ -197,7 +230,7 @@ async def _register(server: _Server, settings: Settings, client: Client, authori
         pause_s = RETRY_S
         if server.started:
             try:
-                await run_in_threadpool(register, client, settings.advertise, authority)
+                await run_in_threadpool(register, client, settings)
                 pause_s = REGISTER_AGAIN_S
                 if told != "registered":
                     told = "registered"
@@ -209,10 +242,12 @@ async def _register(server: _Server, settings: Settings, client: Client, authori
         await asyncio.sleep(pause_s if server.started else 0.05)
 
 
-def register(client: Client, address: str, authority: bytes) -> None:
+def register(client: Client, settings: Settings) -> None:
     """Apply the objects by which the API server finds us. Raises MigrationError."""
     query = (("fieldManager", MANAGER), ("force", "true"))
-    for document in registration.objects(address, authority):
+    selector = dict([settings.selector]) if settings.selector else None
+    authority = _authority(settings)
+    for document in registration.objects(settings.advertise, authority, selector=selector):
         path = registration.path_of(document)
         client.raw("PATCH", path, document, content_type=APPLY, query=query)
 
@@ -236,8 +271,18 @@ def world_of(
     )
 
 
-def _authority(settings: Settings, client: Client) -> bytes:
-    """Return the certificates that we believe: a file's, or what the cluster says."""
+def _authority(settings: Settings) -> bytes:
+    """Return the certificates of who signed ours and the handlers'. Raises BadInput."""
+    if settings.authority is None:
+        raise errors.BadInput("it must be given where --client-ca is not", field="--ca")
+    try:
+        return settings.authority.read_bytes()
+    except OSError as fault:
+        raise errors.BadInput(str(fault), field="--ca") from fault
+
+
+def _proxies(settings: Settings, client: Client) -> bytes:
+    """Return who signs the front proxy's certificate: a file's word, or the cluster's."""
     if settings.client_ca is not None:
         try:
             return settings.client_ca.read_bytes()

@@ -91,6 +91,7 @@ async def join_handler(
         onward = await connect(
             f"{url}?{query}" if query else url,
             ssl=tls,
+            server_hostname=handler_link.HANDLER_NAME,
             subprotocols=[websockets.Subprotocol(SUBPROTOCOL)],
             compression=None,
             max_size=None,

@@ -33,6 +33,7 @@ class Settings:
 
     image: str = "mtv"  # of launcher pods; on the embedded node every image is this machine
     version: str = "0"
+    keeps_installation: bool = True  # no virt-operator writes the KubeVirt object's status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +82,17 @@ def build(client: Client, caches: Caches, settings: Settings) -> Built:
         ),
         MigrationController(client, world.migrations),
         NodeController(client, world.nodes),
-        InstallationController(client, world.installations, settings.version),
     )
-    return Built(controllers=found, wire=lambda enqueue: _wire(world, enqueue))
+    if settings.keeps_installation:
+        found += (InstallationController(client, world.installations, settings.version),)
+
+    def wire(enqueue: Enqueue) -> None:
+        _wire(world, enqueue)
+        if settings.keeps_installation:
+            name = InstallationController.name
+            world.installations.on_change(lambda key, _: enqueue(name, key))
+
+    return Built(controllers=found, wire=wire)
 
 
 def _wire(world: World, enqueue: Enqueue) -> None:
@@ -109,7 +118,6 @@ def _wire(world: World, enqueue: Enqueue) -> None:
     world.claims.on_change(of_claim)
     world.migrations.on_change(lambda key, _: enqueue(MigrationController.name, key))
     world.nodes.on_change(lambda key, _: enqueue(NodeController.name, key))
-    world.installations.on_change(lambda key, _: enqueue(InstallationController.name, key))
 
 
 def owners(world: World, key: Key, pod: core.Pod | None) -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import grpc
 
@@ -46,6 +46,7 @@ DEVICES = {
 class Observed:
     """One resource: whether it is to be offered, and whether the kubelet knows of it."""
 
+    resource: str
     wanted: bool
     known: bool
 
@@ -101,16 +102,89 @@ class DevicePlugins:
         plugin = self._plugins.get(key.name)
         there = Path(DEVICES[key.name]).exists()
         return Observed(
+            resource=key.name,
             wanted=there and (self._kvm or key.name != well_known.KVM),
-            known=plugin is not None and plugin.path.exists(),
+            known=plugin is not None and plugin.alive,
         )
 
-    def decide(self, observed: _Keyed | Observed, now: datetime) -> Decision[Any, None]:
+    def decide(self, observed: Observed, now: datetime) -> Decision[Offer, None]:
         """Decide."""
         return decide(observed, now)
 
     def perform(self, observed: Observed, action: Offer) -> None:
         """Serve the plugin and register it. Raises TargetUnavailable."""
+        resource = observed.resource
+        old = self._plugins.pop(resource, None)
+        if old is not None:
+            old.stop()
+        name = f"mtv-{resource.rpartition('/')[2]}.sock"
+        plugin = _Plugin(self._folder / name, DEVICES[resource])
+        try:
+            plugin.start()
+            _register(self._folder / KUBELET, name, resource)
+        except (grpc.RpcError, RuntimeError, OSError) as fault:
+            plugin.stop()
+            raise errors.TargetUnavailable(
+                f"the kubelet does not take {resource}: {fault}"
+            ) from fault
+        self._plugins[resource] = plugin
+        log.info("the kubelet offers %s", resource)
 
     def write_status(self, observed: Observed, status: None) -> None:
         """Do nothing: the kubelet keeps what it was told."""
+
+
+class _Plugin:
+    """One resource's server on a socket beside the kubelet's."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        self.path = path
+        self._device = device
+        self._ended = threading.Event()
+        self._server = grpc.server(futures.ThreadPoolExecutor(THREADS, path.name))
+        # Messages are bytes here: without serializers gRPC hands them on as they are.
+        calls = {
+            "GetDevicePluginOptions": grpc.unary_unary_rpc_method_handler(_nothing),
+            "ListAndWatch": grpc.unary_stream_rpc_method_handler(self._list),
+            "GetPreferredAllocation": grpc.unary_unary_rpc_method_handler(_nothing),
+            "Allocate": grpc.unary_unary_rpc_method_handler(self._allocate),
+            "PreStartContainer": grpc.unary_unary_rpc_method_handler(_nothing),
+        }
+        handler = grpc.method_handlers_generic_handler(device_messages.PLUGIN, calls)
+        self._server.add_generic_rpc_handlers((handler,))
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the kubelet follows us, or may still come to."""
+        return self.path.exists() and not self._ended.is_set()
+
+    def start(self) -> None:
+        """Listen. Raises RuntimeError or OSError."""
+        self.path.unlink(missing_ok=True)
+        self._server.add_insecure_port(f"unix://{self.path}")
+        self._server.start()
+
+    def stop(self) -> None:
+        """End; the kubelet counts no devices any more."""
+        self._ended.set()
+        self._server.stop(grace=None).wait(CALL_TIMEOUT_S)
+        self.path.unlink(missing_ok=True)
+
+    def _list(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        name = self._device.rpartition("/")[2]
+        context.add_callback(self._ended.set)
+        yield device_messages.devices(f"{name}{number}" for number in range(OFFERED))
+        self._ended.wait()
+
+    def _allocate(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        return device_messages.allocation([self._device], device_messages.containers(request))
+
+
+def _nothing(request: bytes, context: grpc.ServicerContext) -> bytes:
+    return device_messages.EMPTY
+
+
+def _register(kubelet: Path, endpoint: str, resource: str) -> None:
+    with grpc.insecure_channel(f"unix://{kubelet}") as channel:
+        call = channel.unary_unary(device_messages.REGISTER)
+        call(device_messages.register_request(endpoint, resource), timeout=CALL_TIMEOUT_S)

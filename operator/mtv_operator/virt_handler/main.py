@@ -15,7 +15,8 @@ from mtv import errors
 from mtv.api import configuration, installation, kubevirt, well_known
 from mtv_operator.objects import Caches, Client, Key
 from mtv_operator.reconciling import Loop
-from mtv_operator.virt_handler import instances, kvm_probe, node_report
+from mtv_operator.virt_handler import device_plugins, instances, kvm_probe, node_report
+from mtv_operator.virt_handler.device_plugins import DevicePlugins
 from mtv_operator.virt_handler.emulation import Ability, Policy
 from mtv_operator.virt_handler.instances import Instances
 from mtv_operator.virt_handler.launcher_watch import LauncherWatch
@@ -154,8 +155,16 @@ def serve(settings: Settings, stop: threading.Event) -> None:
                 clients=settings.clients,
             )
         )
-        report = NodeReport(client=client, node=settings.node, ability=ability(), port=server.port)
-        loop = Loop([control, report], workers=WORKERS, stop=stop)
+        takes_plugins = device_plugins.takes_plugins(settings.kubelet_root)
+        report = NodeReport(
+            client=client,
+            node=settings.node,
+            ability=ability(),
+            port=server.port,
+            plugins=takes_plugins,
+        )
+        plugins = stack.enter_context(DevicePlugins(settings.kubelet_root, kvm=verdict.usable))
+        loop = Loop([control, report, plugins], workers=WORKERS, stop=stop)
         control.watch = stack.enter_context(
             LauncherWatch(lambda key: loop.enqueue(instances.NAME, key))
         )
@@ -164,6 +173,8 @@ def serve(settings: Settings, stop: threading.Event) -> None:
         if not _synced(caches, stop):
             return
         loop.enqueue(node_report.NAME, Key("", settings.node))
+        for key in plugins.keys if takes_plugins else ():
+            loop.enqueue(device_plugins.NAME, key)
         log.info("node %s takes VMs; virt-api is answered on port %d", settings.node, server.port)
         loop.run()
         with contextlib.suppress(errors.MigrationError):

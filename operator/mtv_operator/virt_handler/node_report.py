@@ -1,7 +1,7 @@
 """What this node says of itself: it takes VMs, it lives, it has KVM or not. As a controller.
 
-Labels and annotations are upstream's; `mtv.dev/kvm` tells what the probe found. Device resources
-are patched into the node's status, since no device plugin offers them.
+Labels and annotations are upstream's; `mtv.dev/kvm` tells what the probe found. Where no kubelet
+takes device plugins, device resources are patched into the node's status.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Observed:
     port: int
     tun: bool
     vhost_net: bool
+    plugins: bool = False  # the kubelet counts devices itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ def decide(observed: Observed, now: datetime) -> Decision[Action, None]:
     actions: list[Action] = [
         PatchMetadata({"metadata": {"labels": labels, "annotations": annotations}})
     ]
+    if observed.plugins:
+        return Decision(actions=tuple(actions), requeue_after_s=HEARTBEAT_S)
     offered = {
         well_known.KVM: OFFERED if verdict.usable else "0",
         well_known.TUN: OFFERED if observed.tun else "0",
@@ -87,11 +90,14 @@ def decide(observed: Observed, now: datetime) -> Decision[Action, None]:
 class NodeReport:
     """Keeps the Node object up to date."""
 
-    def __init__(self, *, client: Client, node: str, ability: Ability, port: int) -> None:
+    def __init__(
+        self, *, client: Client, node: str, ability: Ability, port: int, plugins: bool = False
+    ) -> None:
         self.client = client
         self.node = node
         self.ability = ability
         self.port = port
+        self.plugins = plugins
 
     @property
     def name(self) -> str:
@@ -106,6 +112,7 @@ class NodeReport:
             port=self.port,
             tun=TUN_DEVICE.exists(),
             vhost_net=VHOST_DEVICE.exists(),
+            plugins=self.plugins,
         )
 
     def decide(self, observed: Observed, now: datetime) -> Decision[Action, None]:

@@ -24,6 +24,7 @@ from starlette.websockets import WebSocket
 
 from mtv import errors
 from mtv.api import kubevirt
+from mtv_operator.certificates.reloading import Reloading
 from mtv_operator.virt_handler import guest_answers, launcher_socket, tls
 from mtv_operator.virt_handler.sessions import Sessions
 from mtv_operator.virt_launcher import libvirt_errors, protocol
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 ROOT = "/v1/namespaces/{namespace}/virtualmachineinstances/{name}"
 START_S = 10.0
+RELOAD_TICKS = 300  # of a tenth of a second
 CALL_TIMEOUT_S = 60.0
 CHANGES: dict[str, Callable[[], protocol.Request]] = {
     "pause": protocol.Pause,
@@ -149,6 +151,18 @@ def _status(fault: errors.MigrationError, given: int | None = None) -> Response:
     return JSONResponse(body, status_code=code)
 
 
+class _Server(uvicorn.Server):
+    """uvicorn that looks now and then whether its certificate was replaced."""
+
+    reloading: Reloading | None = None
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what uvicorn does ten times a second."""
+        if self.reloading is not None and counter % RELOAD_TICKS == 0:
+            self.reloading.look()
+        return await super().on_tick(counter)
+
+
 class Server:
     """The application on a port, in a thread of its own."""
 
@@ -177,9 +191,13 @@ class Server:
             timeout_graceful_shutdown=1,
         )
         config.load()
+        reloading: Reloading | None = None
         if certificate:
-            config.ssl = tls.context(certificate, key, client_ca)
-        self._server = uvicorn.Server(config)
+            config.ssl = context = tls.context(certificate, key, client_ca)
+            files = [Path(path) for path in (certificate, key, client_ca) if path]
+            reloading = Reloading(files, lambda: tls.load(context, certificate, key, client_ca))
+        self._server = _Server(config)
+        self._server.reloading = reloading
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
         self._ended = threading.Event()
         self.address = f"{host}:{port}"

@@ -21,11 +21,17 @@ def context(certificate: str, key: str, client_ca: str) -> ssl.SSLContext:
     """Return the server's TLS: with `client_ca`, only clients with a certificate of it come in."""
     found = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     found.minimum_version = ssl.TLSVersion.TLSv1_2
-    found.load_cert_chain(certificate, key)
+    load(found, certificate, key, client_ca)
     if client_ca:
-        found.load_verify_locations(client_ca)
         found.verify_mode = ssl.CERT_REQUIRED
     return found
+
+
+def load(context: ssl.SSLContext, certificate: str, key: str, client_ca: str) -> None:
+    """Have a context use these files for connections to come. Raises OSError or SSLError."""
+    context.load_cert_chain(certificate, key)
+    if client_ca:
+        context.load_verify_locations(client_ca)
 
 
 def common_name(transport: asyncio.BaseTransport) -> str | None:

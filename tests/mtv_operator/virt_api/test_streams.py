@@ -51,7 +51,7 @@ def handler(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory):
     """A real console server of virt-handler; the sockets of its guests are echoes."""
     root: Path = tmp_path_factory.mktemp("h")
     authority = runtime.api.pki
-    pair = authority.issue("handler", common_name="virt-handler", addresses=["127.0.0.1"])
+    pair = authority.issue("handler", common_name="virt-handler", addresses=["virt-handler"])
 
     def find(namespace: str, name: str):
         found = runtime.vmi(name)

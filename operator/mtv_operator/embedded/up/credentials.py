@@ -13,6 +13,7 @@ from mtv_operator.embedded import pki
 from mtv_operator.embedded.pki import Pair
 from mtv_operator.embedded.up.settings import Settings
 from mtv_operator.installation import rbac
+from mtv_operator.virt_api.handler_link import HANDLER_NAME
 
 SERVICE_IP = "10.96.0.1"  # where Kubernetes puts its own service by default
 SERVICE_NAMES = (
@@ -71,7 +72,7 @@ def ensure(settings: Settings) -> Credentials:
         pairs[handler] = authority.issue(
             f"{handler}-server",
             common_name="virt-handler",
-            addresses=[settings.node_address(index), name, "127.0.0.1"],
+            addresses=[HANDLER_NAME, settings.node_address(index), name, "127.0.0.1"],
         )
     kubeconfigs = {}
     for component, (user, group) in users.items():
