@@ -13,6 +13,10 @@
     │   ├── TargetFull             no space left; goes on when there is some
     │   ├── TargetTooSmall         can never hold this disk
     │   └── TargetBroken           input/output error
+    ├── GuestError               the inside of the guest
+    │   ├── CorruptGuest           it contradicts its format or a bound: damaged or malicious
+    │   ├── UnsupportedGuest       a kind of guest, or a part of one, that is not handled here
+    │   └── ProgramFailed          a program that works on it is missing, failed or took too long
     ├── Mismatch                 what was written is not what was read
     └── Cancelled                somebody asked for the end
 
@@ -123,6 +127,22 @@ class TargetTooSmall(SinkError):
 
 class TargetBroken(SinkError):
     """The target answers with an input/output error."""
+
+
+class GuestError(ConversionError):
+    """The inside of the guest is the trouble."""
+
+
+class CorruptGuest(GuestError):
+    """The guest contradicts its format, or exceeds a bound: damaged, or made to deceive."""
+
+
+class UnsupportedGuest(GuestError):
+    """A kind of guest, or a part of one, that is not handled here."""
+
+
+class ProgramFailed(GuestError):
+    """A program that works on the guest is missing, failed or took too long."""
 
 
 class Mismatch(ConversionError):

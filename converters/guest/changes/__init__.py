@@ -1,0 +1,1 @@
+"""The files that shall be different after the move, computed without touching any."""

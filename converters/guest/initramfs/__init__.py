@@ -1,0 +1,1 @@
+"""Initramfs images: several archives, packed by several programs; kernel module indexes."""

@@ -1,0 +1,1 @@
+"""Read-only inspection: what is in the guest, as frozen facts."""

@@ -1,0 +1,1 @@
+"""What a disk is divided into: partitions, physical and logical volumes, signatures."""
