@@ -3,7 +3,7 @@
 #
 #   build.sh [NAME:TAG] [OUT.tar]     default: mtv:<version>, build/mtv-image.tar
 #
-# Without a container registry at hand the base is made by mmdebstrap from Debian's own archive,
+# What was made before is used again: the base, the wheels. Without a container registry at hand the base is made by mmdebstrap from Debian's own archive,
 # once, and kept in MTV_IMAGE_CACHE (default ~/.cache/mtv-image). BASE=<image> takes another one.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -42,17 +42,23 @@ fi
 say "collecting wheels"
 # libvirt's binding is Debian's; all else is what uv.lock says.
 $bin/uv export -q --frozen --no-dev --no-emit-project --no-emit-package libvirt-python \
-    -o "$context/requirements.txt" >/dev/null
-$bin/python -m pip download -q --no-deps --only-binary=:all: --python-version 3.11 \
-    --dest "$context/wheels" --require-hashes -r "$context/requirements.txt"
-rm -f "$context"/wheels/mtv-*.whl
-$bin/uv build -q --wheel --out-dir "$context/wheels"
+    -o "$context/requirements.new" >/dev/null
+if ! cmp -s "$context/requirements.new" "$context/requirements.txt"; then
+    rm -f "$context"/wheels/*
+    $bin/python -m pip download -q --no-deps --only-binary=:all: --python-version 3.11 \
+        --dest "$context/wheels" --require-hashes -r "$context/requirements.new"
+    mv "$context/requirements.new" "$context/requirements.txt"
+fi
+rm -f "$context"/mtv-*.whl
+$bin/uv build -q --wheel --out-dir "$context"
 cp $packages "$context/packages.txt"
 cp -L "$bin/uv" "$context/uv"
 
 say "building $name"
 buildah $storage bud -q --isolation chroot --build-arg BASE="$base" --tag "$name" \
     -f operator/images/Containerfile "$context" >"$context/build.log" 2>&1 || { tail -20 "$context/build.log" >&2; exit 1; }
+say "writing $out"
+mkdir -p "$(dirname "$out")"
 rm -f "$out"
 buildah $storage push -q "$name" "docker-archive:$out:$name"
 say "$name is in $out: $(($(stat -c %s "$out") / 1000000)) MB"

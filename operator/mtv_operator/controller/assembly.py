@@ -38,6 +38,7 @@ class Options:
     lease: str = "mtv-controller"
     parts: tuple[str, ...] = PARTS
     virt_operator: bool = False
+    host_provider: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

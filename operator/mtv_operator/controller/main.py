@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 from mtv import errors
+from mtv.api import forklift, meta
 from mtv_operator.controller import assembly
 from mtv_operator.controller.assembly import Options
 from mtv_operator.migration.inventory_cache import Inventories
@@ -62,12 +63,22 @@ def reconcile(options: Options, stop: threading.Event) -> None:
             loop = Loop(assembled.controllers, workers=options.workers, stop=stop)
             assembled.wire(loop.enqueue)
             listener.to(lambda key: assembled.inventory_changed(loop.enqueue, key))
+            if options.host_provider:
+                _make_host_provider(client, options.namespace)
             caches.start()
             _wait_synced(caches, stop)
             if not stop.is_set():
                 log.info("reconciling with %d workers", options.workers)
                 loop.run()
             log.info("stopping")
+
+
+def _make_host_provider(client: Client, namespace: str) -> None:
+    """Make the Provider that stands for this cluster as a target, as Forklift does."""
+    metadata = meta.ObjectMeta(name="host", namespace=namespace)
+    spec = forklift.ProviderSpec(type="openshift", url="", secret=meta.ObjectReference())
+    with contextlib.suppress(errors.AlreadyExists):
+        client.create(forklift.Provider(metadata=metadata, spec=spec))
 
 
 class _Listener:
@@ -129,6 +140,10 @@ def _options(arguments: list[str]) -> Options:
     parser.add_argument(
         "--controllers", dest="parts", default=",".join(assembly.PARTS), metavar="PART,…",
         help="which controllers to run (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--host-provider", action="store_true",
+        help="make the Provider `host`, which stands for this cluster, if there is none",
     )  # fmt: skip
     parser.add_argument(
         "--virt-operator", action="store_true",

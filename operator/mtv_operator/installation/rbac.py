@@ -118,7 +118,7 @@ VIRT_API_OWN = [
     rule("discovery.k8s.io", "endpointslices", *APPLY),
 ]
 OPERATOR = [
-    rule("kubevirt.io", "kubevirts", *READ),
+    rule("kubevirt.io", "kubevirts", *READ, "create"),
     rule("kubevirt.io", "kubevirts/status", "get", "patch", "update"),
     *EVENTS,
 ]

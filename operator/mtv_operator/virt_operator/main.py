@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -13,7 +14,7 @@ import uuid
 from importlib import metadata
 
 from mtv import errors
-from mtv.api import apps, configuration, installation
+from mtv.api import apps, configuration, installation, meta
 from mtv_operator.objects import Caches, Client, Key, leading
 from mtv_operator.reconciling import Loop
 from mtv_operator.virt_operator.operator import NAMESPACE, VirtOperator
@@ -28,6 +29,10 @@ def run() -> None:
     """Run the process; end with 0 after SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="virt-operator", description=__doc__)
     parser.add_argument("--kubeconfig", default="", help="where the API server is")
+    parser.add_argument(
+        "--use-emulation", choices=("true", "false"), default="false",
+        help="of the KubeVirt object that is made where there is none (default: %(default)s)",
+    )  # fmt: skip
     arguments = parser.parse_args()
     logging.basicConfig(
         stream=sys.stderr,
@@ -38,14 +43,14 @@ def run() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        serve(arguments.kubeconfig, stop)
+        serve(arguments.kubeconfig, arguments.use_emulation == "true", stop)
     except errors.MigrationError as fault:
         log.error("%s%s", fault, f" ({fault.hint})" if fault.hint else "")
         sys.exit(fault.exit_code)
     log.info("ended")
 
 
-def serve(kubeconfig: str, stop: threading.Event) -> None:
+def serve(kubeconfig: str, emulation: bool, stop: threading.Event) -> None:
     """Keep the installation until `stop`. Raises MigrationError if it cannot begin."""
     identity = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
     with (
@@ -71,8 +76,22 @@ def serve(kubeconfig: str, stop: threading.Event) -> None:
                 cache.on_change(lambda *_: loop.enqueue(controller.name, only))
             caches.start()
             caches.wait_synced(SYNC_S)
+            if kubevirts.get(*only) is None:
+                with contextlib.suppress(errors.AlreadyExists):
+                    client.create(first(emulation))
+                    log.info("made the KubeVirt object, as there was none")
             log.info("keeping the installation")
             loop.run()
+
+
+def first(emulation: bool) -> installation.KubeVirt:
+    """Return the KubeVirt object of a new installation."""
+    developer = installation.DeveloperConfiguration(use_emulation=emulation)
+    settings = installation.KubeVirtConfiguration(developer_configuration=developer)
+    return installation.KubeVirt(
+        metadata=meta.ObjectMeta(name=configuration.NAME, namespace=NAMESPACE),
+        spec=installation.KubeVirtSpec(configuration=settings),
+    )
 
 
 if __name__ == "__main__":
