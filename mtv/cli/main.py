@@ -38,6 +38,8 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry(
         "mtv.cli.doctor", "Check a machine or a vCenter, and name causes.", "This machine"
     ),
+    "install": Entry("mtv.cli.install", "Install mtv on a Kubernetes cluster.", "Clusters"),
+    "uninstall": Entry("mtv.cli.uninstall", "Take mtv away from a cluster.", "Clusters"),
     "provider": Entry("mtv.cli.provider", "Add, list and test sources of VMs.", "Migration"),
     "inventory": Entry("mtv.cli.inventory", "Show what a source has.", "Migration"),
     "import": Entry("mtv.cli.import_vms", "Bring VMs over: plan, go, follow.", "Migration"),
@@ -48,7 +50,7 @@ COMMANDS: dict[str, Entry] = {
     "delete": Entry("mtv.cli.delete", "Delete what is in a YAML file.", "Objects"),
     "convert": Entry("mtv.cli.convert", "Convert a disk image; needs nothing else.", "Disk images"),
     "image": Entry("mtv.cli.image", "Keep container images for container disks.", "Disk images"),
-    "disk": Entry("mtv.cli.disk", "Show what a disk image is.", "Disk images"),
+    "disk": Entry("mtv.cli.disk", "Look into a disk image; adapt its guest.", "Disk images"),
     "version": Entry("mtv.cli.version", "Print the version.", "Objects"),
 }
 

@@ -127,6 +127,17 @@ OPERATOR_OWN = [
     rule("apps", "deployments daemonsets", *READ),
     *LEASES,
 ]
+INVENTORY = [
+    rule("forklift.konveyor.io", "providers", *READ),
+    rule("", "secrets namespaces persistentvolumeclaims", *READ),
+    rule("storage.k8s.io", "storageclasses", *READ),
+    rule("k8s.cni.cncf.io", "network-attachment-definitions", *READ),
+    rule("kubevirt.io", "virtualmachines virtualmachineinstances", *READ),
+    rule("instancetype.kubevirt.io", "*", *READ),
+    rule("cdi.kubevirt.io", "*", *READ),
+    rule("authorization.k8s.io", "subjectaccessreviews", "create"),
+    rule("authentication.k8s.io", "tokenreviews", "create"),
+]
 TRANSFER = [
     rule("mtv.dev", "disktransfers", "get", "list", "watch", "patch", "update"),
     rule("mtv.dev", "disktransfers/status", "get", "patch", "update"),
@@ -161,6 +172,12 @@ VIRT_API_ACCOUNT = Account(
     service_account="kubevirt-apiserver",
     namespaces=("kubevirt",),
 )
+INVENTORY_ACCOUNT = Account(
+    role="mtv-inventory",
+    rules=INVENTORY,
+    service_account="mtv-inventory",
+    namespaces=("mtv",),
+)
 # The role alone: mtv-controller binds it in each namespace into which disks are copied.
 TRANSFER_ROLE = Account(role="mtv-transfer", rules=TRANSFER)
 
@@ -177,6 +194,7 @@ EMBEDDED = (
     ),
     HANDLER_ACCOUNT,
     VIRT_API_ACCOUNT,
+    INVENTORY_ACCOUNT,
     TRANSFER_ROLE,
 )
 # On a cluster: what runs virtual machines, and what brings them there.
