@@ -119,6 +119,7 @@ class Application:
                 namespace=request.path_params["namespace"],
                 name=request.path_params.get("name", ""),
                 body=await _body(request, MOST_BODY),
+                query=request.url.query,
             )
             verb = authorization.VERBS[request.method]
             target = _target(version, verb, resource, subresource, call.namespace, call.name)

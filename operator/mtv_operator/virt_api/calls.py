@@ -14,7 +14,7 @@ from starlette.responses import Response
 from mtv import errors
 from mtv.api import kubevirt, meta
 from mtv_operator.virt_api import backend as backends
-from mtv_operator.virt_api import lifecycle, statuses
+from mtv_operator.virt_api import lifecycle, statuses, streams
 from mtv_operator.virt_api.backend import Backend, Vmi
 from mtv_operator.virt_api.statuses import Refusal
 
@@ -28,6 +28,7 @@ class Call:
     namespace: str
     name: str
     body: bytes = b""
+    query: str = ""
 
 
 Answer = Callable[[Backend, Call], Response]
@@ -118,7 +119,7 @@ def expand_vm_spec(backend: Backend, call: Call) -> Response:
 
 def pause(backend: Backend, call: Call) -> Response:
     """Stop the vCPUs of a running guest."""
-    vmi = _running(backend, call)
+    vmi = _running(backend, call, "VM is not running")
     if vmi.spec.liveness_probe is not None and vmi.spec.liveness_probe.guest_agent_ping is None:
         message = "Pausing VMIs with LivenessProbe is currently not supported"
         raise Refusal(403, message, name=call.name, kind=VMI)
@@ -139,7 +140,7 @@ def unpause(backend: Backend, call: Call) -> Response:
 
 def soft_reboot(backend: Backend, call: Call) -> Response:
     """Ask the guest to reboot: by its agent, or by ACPI."""
-    vmi = _running(backend, call)
+    vmi = _running(backend, call, "VM is not running")
     if _has(vmi, "Paused"):
         raise statuses.conflict(VMI, call.name, "VMI is paused")
     acpi = vmi.spec.domain.features.acpi if vmi.spec.domain.features else None
@@ -157,7 +158,8 @@ def reset(backend: Backend, call: Call) -> Response:
 
 def freeze(backend: Backend, call: Call) -> Response:
     """Freeze the guest's file systems."""
-    return _asked(backend, _running(backend, call), "freeze", body=call.body)
+    vmi = _running(backend, call, "VM is not running")
+    return _asked(backend, vmi, "freeze", body=call.body)
 
 
 def unfreeze(backend: Backend, call: Call) -> Response:
@@ -166,18 +168,27 @@ def unfreeze(backend: Backend, call: Call) -> Response:
 
 
 def _of_agent(verb: str) -> Answer:
-    """Return the call that asks the guest's agent. As upstream, 500 when there is none."""
+    """Return the call that asks the guest's agent. As upstream, 500 and text when it cannot be."""
 
     def ask(backend: Backend, call: Call) -> Response:
-        vmi = backend.vmi(call.namespace, call.name)
-        if _phase(vmi) != "Running":
-            raise Refusal(500, "VMI is not running", name=call.name, kind=VMI)
-        if not _has(vmi, "AgentConnected"):
-            message = "VMI does not have guest agent connected"
-            raise Refusal(500, message, name=call.name, kind=VMI)
-        return _asked(backend, vmi, verb, method="GET")
+        try:
+            vmi = _running(backend, call)
+            if not _has(vmi, "AgentConnected"):
+                message = "VMI does not have guest agent connected"
+                raise statuses.conflict(VMI, call.name, message)
+            return _asked(backend, vmi, verb, method="GET")
+        except Refusal as fault:
+            raise Refusal(500, fault.message, plain=True) from fault
 
     return ask
+
+
+def screenshot(backend: Backend, call: Call) -> Response:
+    """Return the display as PNG; whoever looks at it over VNC goes on doing so."""
+    vmi = backend.vmi(call.namespace, call.name)
+    streams.vnc_target(vmi)
+    verb = f"vnc/screenshot?{call.query}" if call.query else "vnc/screenshot"
+    return _asked(backend, vmi, verb, method="GET")
 
 
 def cancel_evacuation(resource: str) -> Answer:
@@ -234,7 +245,7 @@ CALLS: dict[tuple[str, str, str], Answer] = {
     ("PUT", VMI, "evacuate/cancel"): cancel_evacuation(VMI),
     ("PUT", VMI, "addvolume"): _not_yet("adding a volume to a running VM"),
     ("PUT", VMI, "removevolume"): _not_yet("removing a volume of a running VM"),
-    ("GET", VMI, "vnc/screenshot"): _not_yet("a screenshot"),
+    ("GET", VMI, "vnc/screenshot"): screenshot,
 }
 
 
@@ -251,10 +262,10 @@ def _has(vmi: Vmi, condition: str) -> bool:
     return any(one.type == condition and one.status == "True" for one in found)
 
 
-def _running(backend: Backend, call: Call) -> Vmi:
+def _running(backend: Backend, call: Call, otherwise: str = "VMI is not running") -> Vmi:
     vmi = backend.vmi(call.namespace, call.name)
     if _phase(vmi) != "Running":
-        raise statuses.conflict(VMI, call.name, "VMI is not running")
+        raise statuses.conflict(VMI, call.name, otherwise)
     return vmi
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from mtv import errors
 
@@ -25,12 +25,17 @@ REASONS = {
 class Refusal(Exception):
     """A call that is refused, with the HTTP status that says so."""
 
-    def __init__(self, code: int, message: str, *, name: str = "", kind: str = "") -> None:
+    def __init__(
+        self, code: int, message: str, *, name: str = "", kind: str = "", plain: bool = False
+    ) -> None:
         super().__init__(message)
         self.code, self.message, self.name, self.kind = code, message, name, kind
+        self.plain = plain  # text instead of a Status
 
     def response(self) -> Response:
         """Return the answer."""
+        if self.plain:
+            return PlainTextResponse(self.message, status_code=self.code)
         body: dict[str, object] = {
             "kind": "Status",
             "apiVersion": "v1",
@@ -47,14 +52,19 @@ class Refusal(Exception):
 
 def not_found(resource: str, name: str) -> Refusal:
     """Return what Kubernetes says of an object that does not exist."""
-    message = f'{resource}.kubevirt.io "{name}" not found'
+    message = f'{_one(resource)}.kubevirt.io "{name}" not found'
     return Refusal(404, message, name=name, kind=resource)
 
 
 def conflict(resource: str, name: str, message: str) -> Refusal:
     """Return what Kubernetes says of an operation that does not fit an object's state."""
-    text = f'Operation cannot be fulfilled on {resource}.kubevirt.io "{name}": {message}'
+    text = f'Operation cannot be fulfilled on {_one(resource)}.kubevirt.io "{name}": {message}'
     return Refusal(409, text, name=name, kind=resource)
+
+
+def _one(resource: str) -> str:
+    """Return a resource in the singular, as upstream's messages have it."""
+    return resource.removesuffix("s")
 
 
 def of_error(fault: errors.MigrationError) -> Refusal:

@@ -39,7 +39,7 @@ def console_target(vmi: Vmi) -> None:
     if vmi.spec.domain.devices.autoattach_serial_console is False:
         raise Refusal(400, "No serial consoles are present.", name=name, kind=RESOURCE)
     if phase == "Failed":
-        raise statuses.conflict(RESOURCE, name, "VMI has failed")
+        raise statuses.conflict(RESOURCE, name, "VMI is in failed status")
     _running(vmi, phase)
 
 

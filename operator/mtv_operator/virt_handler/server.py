@@ -25,7 +25,7 @@ from starlette.websockets import WebSocket
 from mtv import errors
 from mtv.api import kubevirt
 from mtv_operator.certificates.reloading import Reloading
-from mtv_operator.virt_handler import guest_answers, launcher_socket, tls
+from mtv_operator.virt_handler import guest_answers, launcher_socket, pictures, tls
 from mtv_operator.virt_handler.sessions import Sessions
 from mtv_operator.virt_launcher import libvirt_errors, protocol
 from mtv_operator.virt_launcher.protocol import Domain, GuestInfo
@@ -74,6 +74,7 @@ class Application:
                     f"{ROOT}/filesystemlist",
                     self._guest(lambda _, g: guest_answers.file_system_list(g)),
                 ),
+                Route(f"{ROOT}/vnc/screenshot", self._screenshot),
                 *(WebSocketRoute(f"{ROOT}/{device}", self._session) for device in SOCKETS),
             ],
             exception_handlers={errors.MigrationError: _answer_error},
@@ -101,6 +102,14 @@ class Application:
             return Response(content, media_type="application/json")
 
         return answer
+
+    async def _screenshot(self, request: Request) -> Response:
+        _, socket = self._running(request.path_params)
+        moved = request.query_params.get("moveCursor") == "true"
+        call = protocol.TakeScreenshot(move_cursor=moved)
+        reply = await run_in_threadpool(launcher_socket.call, socket, call, CALL_TIMEOUT_S)
+        content = await run_in_threadpool(pictures.png, reply.picture)
+        return Response(content, media_type="image/png")
 
     async def _session(self, websocket: WebSocket) -> None:
         device = websocket.url.path.rpartition("/")[2]

@@ -94,6 +94,14 @@ class Facts:
     agent_connected: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """The way to another node's daemon and QEMU: sockets of this pod, which others connect."""
+
+    daemon: str
+    data: str
+
+
 def start_event_loop() -> None:
     """Run libvirt's event loop in a thread of its own; before the first connection, once."""
     libvirt.virEventRegisterDefaultImpl()
@@ -255,6 +263,42 @@ class Hypervisor:
         with self._translated():
             self._domain().resume()
 
+    def migrate(self, route: Route, *, bandwidth_mib: int, auto_converge: bool) -> None:
+        """Move the domain to another daemon; returns when it runs there. Raises why it does not.
+
+        Storage is known to be shared, which libvirt cannot see of every file system: UNSAFE.
+        """
+        flags = (
+            libvirt.VIR_MIGRATE_LIVE
+            | libvirt.VIR_MIGRATE_PEER2PEER
+            | libvirt.VIR_MIGRATE_PERSIST_DEST
+            | libvirt.VIR_MIGRATE_UNSAFE
+        )
+        flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE if auto_converge else 0
+        parameters: dict[str, Any] = {libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{route.data}"}
+        if bandwidth_mib:
+            parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = bandwidth_mib
+        with self._translated():
+            domain = self._domain()
+            if domain.state(0)[0] == libvirt.VIR_DOMAIN_PAUSED:
+                flags |= libvirt.VIR_MIGRATE_PAUSED
+            peer = f"qemu+unix:///session?socket={route.daemon}"
+            domain.migrateToURI3(peer, parameters, flags)
+
+    def job(self, *, completed: bool = False) -> dict[str, int]:
+        """Return the figures of the migration that runs, or of the last one; empty: none."""
+        flags = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED if completed else 0
+        try:
+            return dict(self._domain().jobStats(flags))
+        except (libvirt.libvirtError, errors.MigrationError) as fault:
+            log.debug("no figures of the migration: %s", fault)
+            return {}
+
+    def abort_job(self) -> None:
+        """Give up the migration that runs."""
+        with self._translated():
+            self._domain().abortJob()
+
     def freeze(self) -> None:
         """Freeze the guest's file systems."""
         with self._translated():
@@ -287,6 +331,20 @@ class Hypervisor:
             agent_version=agent_version(about),
             agent_commands=agent_commands(about),
         )
+
+    def screenshot(self, *, move_cursor: bool = False) -> bytes:
+        """Return what the first display shows, as libvirt has it: a portable pixmap."""
+        with self._translated():
+            domain = self._domain()
+            if move_cursor:
+                for by in (1, -1):
+                    libvirt_qemu.qemuMonitorCommand(domain, _mouse_moved(by), 0)
+            stream = self._connected().newStream(0)
+            domain.screenshot(stream, 0, 0)
+            parts: list[bytes] = []
+            stream.recvAll(lambda _stream, part, _opaque: parts.append(part), None)
+            stream.finish()
+        return b"".join(parts)
 
     def log_tail(self, name: str) -> str:
         """Return the end of QEMU's log."""
@@ -325,6 +383,12 @@ class Hypervisor:
             message = fault.get_error_message() or str(fault)
             log.debug("libvirt error %s in domain %s: %s", code, fault.get_error_domain(), message)
             raise libvirt_errors.explain(code, message) from fault
+
+
+def _mouse_moved(by: int) -> str:
+    """Return QEMU's command that moves the mouse by some pixels."""
+    event = {"type": "rel", "data": {"axis": "x", "value": by}}
+    return json.dumps({"execute": "input-send-event", "arguments": {"events": [event]}})
 
 
 def guest_info(found: dict[str, Any], interfaces: dict[str, Any]) -> GuestInfo:

@@ -36,6 +36,7 @@ class Status(enum.StrEnum):
 
 RUNNING = (Status.RUNNING, Status.BLOCKED, Status.PAUSED, Status.PM_SUSPENDED, Status.SHUTTING_DOWN)
 ENDED = (Status.SHUTOFF, Status.CRASHED)
+MIGRATED = "Migrated"  # the reason of a domain that goes on elsewhere
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
@@ -162,8 +163,28 @@ class GuestInfo(_Part, frozen=True, kw_only=True):
     file_systems: tuple[GuestFileSystem, ...] = ()
 
 
+class MigrationJob(_Part, frozen=True, kw_only=True):
+    """How the migration of this domain to another node stands, or how it ended."""
+
+    uid: str
+    started_at: str = ""
+    ended_at: str = ""
+    failed: bool = False
+    aborted: bool = False
+    message: str = ""
+    elapsed_ms: int = 0
+    downtime_ms: int = 0
+    total_bytes: int = 0
+    processed_bytes: int = 0
+    remaining_bytes: int = 0
+    iterations: int = 0
+
+
 class Domain(_Part, frozen=True, kw_only=True):
-    """The state of the domain: all that a handler needs to go on. `sequence` grows by change."""
+    """The state of the domain: all that a handler needs to go on. `sequence` grows by change.
+
+    `receives` is the uid of the migration by which the domain shall come, until it is there.
+    """
 
     sequence: int = 0
     vmi_uid: str = ""
@@ -185,6 +206,13 @@ class Domain(_Part, frozen=True, kw_only=True):
     agent_connected: bool = False
     frozen: bool = False
     guest: GuestInfo | None = None
+    migration: MigrationJob | None = None
+    receives: str = ""
+
+    @property
+    def migrated(self) -> bool:
+        """Tell whether the domain left for another node."""
+        return self.status is Status.SHUTOFF and self.reason == MIGRATED
 
     @property
     def ended(self) -> bool:
@@ -263,6 +291,12 @@ class GetGuestInfo(_Request, frozen=True, kw_only=True, tag=True):
     """Ask the guest agent now; the reply is the state with a fresh `guest`."""
 
 
+class TakeScreenshot(_Request, frozen=True, kw_only=True, tag=True):
+    """Ask for a picture of the display; `move_cursor` wakes a screen that sleeps."""
+
+    move_cursor: bool = False
+
+
 class Watch(_Request, frozen=True, kw_only=True, tag=True):
     """Ask for the state now and at every change."""
 
@@ -275,8 +309,39 @@ class GetCapabilities(_Request, frozen=True, kw_only=True, tag=True):
     """Ask for libvirt's probed capabilities of QEMU, to spare the next launcher the two seconds."""
 
 
+class PrepareMigration(_Request, frozen=True, kw_only=True, tag=True):
+    """Make everything ready for a domain that comes from another node; define nothing."""
+
+    uid: str
+    vmi: kubevirt.VirtualMachineInstance
+    options: Options = Options()
+
+
+class Migrate(_Request, frozen=True, kw_only=True, tag=True):
+    """Begin to move the domain to another node; how it goes on is in `Domain.migration`.
+
+    `bandwidth_mib` 0 is unlimited. A migration that makes no progress for `progress_timeout_s`, or
+    takes longer than `completion_timeout_s`, is given up; the guest then stays.
+    """
+
+    uid: str
+    bandwidth_mib: int = 0
+    auto_converge: bool = True
+    progress_timeout_s: float = 150.0
+    completion_timeout_s: float = 0.0
+
+
+class CancelMigration(_Request, frozen=True, kw_only=True, tag=True):
+    """Give up the migration; the guest goes on here. Nothing happens when there is none."""
+
+    uid: str
+
+
 Request = (
-    Ping
+    PrepareMigration
+    | Migrate
+    | CancelMigration
+    | Ping
     | SyncVirtualMachine
     | Shutdown
     | Destroy
@@ -288,6 +353,7 @@ Request = (
     | Unfreeze
     | GetDomain
     | GetGuestInfo
+    | TakeScreenshot
     | Watch
     | Release
     | GetCapabilities
@@ -301,6 +367,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     failure: Failure | None = None
     domain: Domain | None = None
     capabilities: dict[str, bytes] | None = None
+    picture: bytes = b""  # a portable pixmap
     launcher_pid: int = 0
 
 

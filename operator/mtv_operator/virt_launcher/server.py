@@ -124,7 +124,7 @@ class Server:
 
     def _perform(self, request: Request) -> Reply:
         """Do what was asked for and return the state after it."""
-        machine, capabilities = self.machine, None
+        machine, capabilities, picture = self.machine, None, b""
         match request:
             case protocol.Ping() | protocol.GetDomain() | protocol.Watch():
                 pass
@@ -148,8 +148,16 @@ class Server:
                 machine.thaw()
             case protocol.GetGuestInfo():
                 machine.ask_agent()
+            case protocol.TakeScreenshot():
+                picture = machine.hypervisor.screenshot(move_cursor=request.move_cursor)
             case protocol.GetCapabilities():
                 capabilities = machine.capabilities()
+            case protocol.PrepareMigration():
+                machine.receive(request.uid, request.vmi, request.options)
+            case protocol.Migrate():
+                machine.outgoing.begin(request)
+            case protocol.CancelMigration():
+                machine.outgoing.cancel(request.uid)
             case protocol.Release():
                 self._release()
             case _:
@@ -160,6 +168,7 @@ class Server:
             id=request.id,
             domain=machine.domain(),
             capabilities=capabilities,
+            picture=picture,
             launcher_pid=os.getpid(),
         )
 
