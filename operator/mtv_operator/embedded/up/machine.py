@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mtv import errors
+from mtv_operator.embedded.node import network
 
 # Program to the Debian package that has it.
 PROGRAMS = {
@@ -66,6 +69,29 @@ def check_free(address: str, port: int, ours: Iterable[int] = ()) -> None:
                 f"{address}:{port} is taken by {who}",
                 hint="end that program, or choose another port: mtv up --listen ADDRESS:PORT",
             ) from fault
+
+
+def check_routes(cidr: str, bridge: str) -> None:
+    """Raise TargetRefused when this machine routes a part of the pod network elsewhere.
+
+    Packets for those pods would go there: a cluster or a tunnel on the same machine, say.
+    """
+    for route in json.loads(network.ip("-json", "route", "show") or "[]"):
+        if clashes(route, cidr, bridge):
+            raise errors.TargetRefused(
+                f"{route['dst']} is routed to {route.get('dev', 'another host')}, and lies in the"
+                f" pod network {cidr}",
+                hint="choose a network that is free on this machine: mtv up --pod-cidr 10.99.0.0/16",
+            )
+
+
+def clashes(route: Mapping[str, Any], cidr: str, bridge: str) -> bool:
+    """Tell whether a route (as `ip -json route` shows it) takes packets of pods elsewhere. Pure."""
+    target = route.get("dst", "default")
+    if target == "default" or route.get("dev") == bridge:
+        return False
+    wanted, taken = ipaddress.IPv4Network(cidr), ipaddress.IPv4Network(target)
+    return taken.overlaps(wanted) and taken.prefixlen >= wanted.prefixlen
 
 
 def port_owner(port: int, address: str = "") -> tuple[int, str] | None:

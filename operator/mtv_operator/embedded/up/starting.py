@@ -46,6 +46,7 @@ def start(data_dir: Path, asked: Mapping[str, object], say: Say) -> Settings:
     up_settings.check(settings)
     machine.check_programs(needed(settings))
     before = supervisor.read_summary(settings.run)
+    machine.check_routes(settings.pod_cidr, settings.bridge)
     check_ports(settings, before)
     check_nodes(settings)
     network.ensure_bridge(settings.network, settings.owner)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from mtv import errors
-from mtv_operator.embedded.up import settings
+from mtv_operator.embedded.up import machine, settings
 from mtv_operator.embedded.up.settings import Settings
 
 
@@ -66,3 +66,18 @@ def test_addresses_when_defaults_are_of_the_pod_network():
 )
 def test_node_name_when_hostname_is_odd_is_one_that_kubernetes_accepts(hostname, name):
     assert settings.node_name(hostname) == name
+
+
+@pytest.mark.parametrize(
+    ("route", "found"),
+    [
+        ({"dst": "10.244.1.0/24", "dev": "cni0"}, True),
+        ({"dst": "10.244.0.0/16", "dev": "flannel.1"}, True),
+        ({"dst": "10.244.0.0/16", "dev": "mtv0"}, False),
+        ({"dst": "10.0.0.0/8", "dev": "eth0"}, False),  # ours is more specific
+        ({"dst": "default", "dev": "eth0"}, False),
+        ({"dst": "192.0.2.7", "dev": "eth0"}, False),
+    ],
+)
+def test_a_route_into_the_pod_network_that_leads_elsewhere_is_seen(route, found):
+    assert machine.clashes(route, "10.244.0.0/16", "mtv0") is found

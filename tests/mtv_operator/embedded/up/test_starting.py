@@ -15,7 +15,6 @@ from mtv_operator.embedded.up import (
     components,
     credentials,
     machine,
-    rbac,
     readiness,
     starting,
     stopping,
@@ -23,6 +22,7 @@ from mtv_operator.embedded.up import (
 from mtv_operator.embedded.up.readiness import Facts
 from mtv_operator.embedded.up.settings import Settings
 from mtv_operator.embedded.up.supervisor import Report, State
+from mtv_operator.installation import rbac
 from mtv_operator.virt_handler.kvm_probe import Verdict
 
 NOW = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)
@@ -91,7 +91,7 @@ def test_every_component_waits_for_the_first_objects_but_the_api_server(tmp_path
     assert task.task
     assert all(one.after == ("bootstrap",) for one in others)
     names = settings.node_names()
-    assert [one.name for one in others][3:] == [
+    assert [one.name for one in others][4:] == [
         f"node-{names[0]}",
         f"virt-handler-{names[0]}",
         f"node-{names[1]}",
@@ -132,7 +132,7 @@ def test_roles_bind_the_users_that_certificates_name(tmp_path):
     credentials.ensure(settings)
     bound = {
         rbac.account_user(subject["namespace"], subject["name"])
-        for one in rbac.objects()
+        for one in rbac.objects(rbac.EMBEDDED)
         if one["kind"] == "ClusterRoleBinding"
         for subject in one["subjects"]
         if subject["kind"] == "ServiceAccount"
