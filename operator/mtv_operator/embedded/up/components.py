@@ -37,6 +37,7 @@ def build(settings: Settings, credentials: Credentials) -> list[Component]:
             *("--transfer-host-network", *kubeconfig["controller"]),
         ),
         _after("virt-api", "virt-api", *_virt_api(settings, credentials, kubeconfig)),
+        _after("inventory", "mtv-inventory", *_inventory(settings, credentials, kubeconfig)),
     ]
     for index, name in enumerate(settings.node_names(), 1):
         found.append(
@@ -95,6 +96,18 @@ def _virt_api(
         *("--listen", f"{settings.network.gateway}:{VIRT_API_PORT}"),
         *("--tls-cert", str(credentials.virt_api.certificate)),
         *("--tls-key", str(credentials.virt_api.key)),
+        *("--client-ca", str(credentials.ca)),
+    )
+
+
+def _inventory(
+    settings: Settings, credentials: Credentials, kubeconfig: Mapping[str, tuple[str, str]]
+) -> Sequence[str]:
+    return (
+        *kubeconfig["inventory"],
+        *("--listen", settings.inventory_listen),
+        *("--tls-cert", str(credentials.inventory.certificate)),
+        *("--tls-key", str(credentials.inventory.key)),
         *("--client-ca", str(credentials.ca)),
     )
 

@@ -34,6 +34,7 @@ class Credentials:
     front_proxy: Pair
     service_account_key: Path
     virt_api: Pair
+    inventory: Pair
     kubeconfigs: dict[str, Path]  # by component
     pairs: dict[str, Pair]
 
@@ -58,10 +59,18 @@ def ensure(settings: Settings) -> Credentials:
         settings.network.gateway,
     ]
     virt_api = authority.issue("virt-api", common_name="virt-api", addresses=virt_api_names)
+    # Forklift's names of the service, beside those at which this machine is reached.
+    services = [f"forklift-inventory{part}" for part in ("", ".mtv", ".mtv.svc")]
+    inventory = authority.issue(
+        "inventory",
+        common_name="forklift-inventory",
+        addresses=[*server_names(settings), *services],
+    )
     users = {
         "admin": ("mtv-admin", MASTERS),
         "scheduler": ("system:mtv-scheduler", ""),
         "controller": (rbac.account_user("mtv", "mtv-controller"), ""),
+        "inventory": (rbac.account_user("mtv", "mtv-inventory"), ""),
         "virt-api": (rbac.account_user("kubevirt", "kubevirt-apiserver"), ""),
     }
     pairs: dict[str, Pair] = {}
@@ -94,6 +103,7 @@ def ensure(settings: Settings) -> Credentials:
         front_proxy=front_proxy,
         service_account_key=authority.signing_key("service-account"),
         virt_api=virt_api,
+        inventory=inventory,
         kubeconfigs=kubeconfigs,
         pairs=pairs,
     )

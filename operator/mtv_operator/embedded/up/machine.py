@@ -81,7 +81,7 @@ def check_routes(cidr: str, bridge: str) -> None:
             raise errors.TargetRefused(
                 f"{route['dst']} is routed to {route.get('dev', 'another host')}, and lies in the"
                 f" pod network {cidr}",
-                hint="choose a network that is free on this machine: mtv up --pod-cidr 10.99.0.0/16",
+                hint="choose one that is free on this machine: mtv up --pod-cidr 10.99.0.0/16",
             )
 
 

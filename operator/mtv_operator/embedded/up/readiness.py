@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,12 @@ import msgspec
 
 from mtv import errors
 from mtv_operator.embedded.node import processes
-from mtv_operator.embedded.up.settings import Settings
+from mtv_operator.embedded.up.settings import INVENTORY_PORT, Settings
 from mtv_operator.embedded.up.supervisor import Report, State
 from mtv_operator.objects import Client
 
 FRESH_S = 40.0
+CONNECT_TIMEOUT_S = 2.0
 READY_MARKS = "ready"  # a folder below `run`: a file per component, with its process
 
 
@@ -42,6 +44,7 @@ class Facts:
     leases: Mapping[str, str] = field(default_factory=dict)  # node to time of renewal
     services: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # APIServices
     marks: Mapping[str, processes.Identity] = field(default_factory=dict)
+    inventory: str = ""  # why the inventory API does not answer; "" when it does
 
 
 def look(settings: Settings) -> Facts:
@@ -63,7 +66,17 @@ def look(settings: Settings) -> Facts:
         },
         services={one["metadata"]["name"]: one for one in services},
         marks=marks,
+        inventory=_connects(settings.network.gateway, INVENTORY_PORT),
     )
+
+
+def _connects(host: str, port: int) -> str:
+    """Return why nobody takes connections at an address, or ""."""
+    try:
+        with socket.create_connection((host, port), CONNECT_TIMEOUT_S):
+            return ""
+    except OSError as fault:
+        return f"{host}:{port}: {fault.strerror or fault}"
 
 
 def read_marks(run: Path) -> dict[str, processes.Identity]:
@@ -122,6 +135,8 @@ def _doubt(report: Report, facts: Facts, now: datetime) -> str:
         return handler_doubt(name.removeprefix("virt-handler-"), facts, now)
     if name == "virt-api":
         return _service_doubt(facts, "v1.subresources.kubevirt.io")
+    if name == "inventory":
+        return facts.inventory
     if name == "scheduler" and facts.marks.get(name) != report.process:
         return "it has not read the cluster yet"
     return ""

@@ -19,6 +19,7 @@ DEFAULT_DATA_DIR = Path("/var/lib/mtv")
 KUBELET_PORT = 10250  # as on every Kubernetes node
 HANDLER_PORT = 8186  # as KubeVirt's virt-handler
 VIRT_API_PORT = 8443
+INVENTORY_PORT = 8444  # Forklift's is 8443, which virt-api has here
 MAX_BRIDGE = 10  # the kernel allows 15 characters, and the ports of nodes add some
 
 Emulation = Literal["auto", "allow", "never"]
@@ -65,6 +66,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def server_for_pods(self) -> str:
         """Return the API server's URL on the pod network."""
         return f"https://{self.network.gateway}:{self.port}"
+
+    @property
+    def inventory_listen(self) -> str:
+        """Return where the inventory API listens: for everybody if the API server does."""
+        host = self.listen.rpartition(":")[0]
+        public = ipaddress.ip_address(host).is_unspecified
+        return f"{host if public else self.network.gateway}:{INVENTORY_PORT}"
+
+    @property
+    def inventory_url(self) -> str:
+        """Return the inventory API's URL for people and programs on this machine."""
+        return f"https://{self.network.gateway}:{INVENTORY_PORT}"
 
     @property
     def kubeconfig(self) -> Path:

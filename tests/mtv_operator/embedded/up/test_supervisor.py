@@ -124,7 +124,7 @@ def test_summary_when_file_is_half_written_is_empty(tmp_path):
     assert supervisor.read_summary(tmp_path) == supervisor.Summary()
 
 
-def test_delay_when_failing_in_a_row_doubles_up_to_half_a_minute():
-    assert [restarts.delay_s(failed) for failed in (1, 2, 3, 9, 99)] == [0.2, 0.4, 0.8, 30.0, 30.0]
+def test_delay_when_failing_in_a_row_doubles_up_to_five_seconds():
+    assert [restarts.delay_s(failed) for failed in (1, 2, 3, 9, 99)] == [0.2, 0.4, 0.8, 5.0, 5.0]
     assert restarts.failures(5, ran_s=1.0) == 6
     assert restarts.failures(5, ran_s=61.0) == 1
