@@ -16,7 +16,7 @@ import msgspec
 
 from mtv.api import json_patch, kubevirt, meta
 from mtv.api.configuration import Configuration
-from mtv_operator.virt_api import defaults, honoured, validation
+from mtv_operator.virt_api import defaults, honoured, plan_warnings, validation
 from mtv_operator.virt_api.causes import Cause
 
 Document = Mapping[str, Any]
@@ -197,6 +197,17 @@ def validate_stored_only(request: Request, world: World) -> Verdict:
 
 Webhook = Callable[[Request, World], Verdict]
 
+
+def warn_of_plan(request: Request, world: World) -> Verdict:
+    """Say which fields of a Plan have no effect."""
+    return Verdict(warnings=plan_warnings.of_plan(request.object or {}))
+
+
+def warn_of_storage_map(request: Request, world: World) -> Verdict:
+    """Say which fields of a StorageMap have no effect."""
+    return Verdict(warnings=plan_warnings.of_storage_map(request.object or {}))
+
+
 # By path, as upstream.
 WEBHOOKS: dict[str, Webhook] = {
     "/virtualmachines-mutate": mutate_virtual_machine,
@@ -208,6 +219,8 @@ WEBHOOKS: dict[str, Webhook] = {
     "/migration-validate-create": validate_migration,
     "/migration-validate-update": validate_migration,
     "/stored-only-validate": validate_stored_only,
+    "/plan-warnings": warn_of_plan,
+    "/storage-map-warnings": warn_of_storage_map,
 }
 
 

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtv.api import forklift, kubevirt
 from mtv_operator.virt_api import discovery
 
 NAMESPACE, SERVICE = "kubevirt", "virt-api"
@@ -98,7 +99,17 @@ VALIDATING: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
         ("CREATE",),
         "Ignore",
     ),
+    ("plan-warnings.mtv.dev", "/plan-warnings", "plans", ("CREATE", "UPDATE"), "Ignore"),
+    (
+        "storage-map-warnings.mtv.dev",
+        "/storage-map-warnings",
+        "storagemaps",
+        ("CREATE", "UPDATE"),
+        "Ignore",
+    ),
 )
+# Whose resources these are, where they are not KubeVirt's.
+FORKLIFT = ("plans", "storagemaps")
 
 
 def objects(
@@ -199,8 +210,8 @@ def _webhook(
         },
         "rules": [
             {
-                "apiGroups": ["kubevirt.io"],
-                "apiVersions": ["v1", "v1alpha3"],
+                "apiGroups": [forklift.GROUP if resource in FORKLIFT else kubevirt.GROUP],
+                "apiVersions": ["v1beta1"] if resource in FORKLIFT else ["v1", "v1alpha3"],
                 "operations": list(operations),
                 "resources": [resource],
                 "scope": "Namespaced",
