@@ -54,7 +54,10 @@ def up(
     ] = None,
     pod_cidr: Annotated[
         str | None,
-        typer.Option(help="Network of the pods; 10.244.0.0/16 at first.", show_default=False),
+        typer.Option(
+            help="Network of the pods; 10.244.0.0/16, or one that is free, at first.",
+            show_default=False,
+        ),
     ] = None,
     bridge: Annotated[
         str | None,
@@ -88,6 +91,7 @@ def say(text: str) -> None:
 def next_steps(settings: Settings) -> str:
     """Return what to type next."""
     return f"""export KUBECONFIG={settings.kubeconfig}
+export MTV_INVENTORY_URL={settings.inventory_url}
 
 next:
   mtv status

@@ -26,6 +26,8 @@ PROGRAMS = {
     "libvirtd": "libvirt-daemon",
 }
 SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+# Where pods get their addresses from; the first is also what most clusters take.
+NETWORKS = ("10.244.0.0/16", "10.99.0.0/16", "10.177.0.0/16", "172.29.0.0/16")
 LISTENING = "0A"  # in /proc/net/tcp
 
 
@@ -71,17 +73,32 @@ def check_free(address: str, port: int, ours: Iterable[int] = ()) -> None:
             ) from fault
 
 
-def check_routes(cidr: str, bridge: str) -> None:
+def routes() -> list[dict[str, Any]]:
+    """Return this machine's routes, as `ip -json` shows them."""
+    return list(json.loads(network.ip("-json", "route", "show") or "[]"))
+
+
+def free_network(routes: Iterable[Mapping[str, Any]], bridge: str) -> str:
+    """Return the first of the usual pod networks that is not routed elsewhere. Pure."""
+    taken = list(routes)
+    return next(
+        (one for one in NETWORKS if not any(clashes(route, one, bridge) for route in taken)),
+        NETWORKS[0],
+    )
+
+
+def check_routes(routes: Iterable[Mapping[str, Any]], cidr: str, bridge: str) -> None:
     """Raise TargetRefused when this machine routes a part of the pod network elsewhere.
 
-    Packets for those pods would go there: a cluster or a tunnel on the same machine, say.
+    Packets for those pods would go there: to a cluster on the same machine, or a tunnel.
     """
-    for route in json.loads(network.ip("-json", "route", "show") or "[]"):
+    found = list(routes)
+    for route in found:
         if clashes(route, cidr, bridge):
             raise errors.TargetRefused(
                 f"{route['dst']} is routed to {route.get('dev', 'another host')}, and lies in the"
                 f" pod network {cidr}",
-                hint="choose one that is free on this machine: mtv up --pod-cidr 10.99.0.0/16",
+                hint=f"choose one that is free: mtv up --pod-cidr {free_network(found, bridge)}",
             )
 
 

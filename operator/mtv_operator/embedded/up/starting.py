@@ -42,11 +42,17 @@ def start(data_dir: Path, asked: Mapping[str, object], say: Say) -> Settings:
     `asked` holds the options that were given; others stay as they are. Raises MigrationError.
     """
     machine.check_root()
-    settings = decide_settings(up_settings.load(data_dir), data_dir, asked)
+    kept = up_settings.load(data_dir)
+    settings = decide_settings(kept, data_dir, asked)
     up_settings.check(settings)
     machine.check_programs(needed(settings))
     before = supervisor.read_summary(settings.run)
-    machine.check_routes(settings.pod_cidr, settings.bridge)
+    routes = machine.routes()
+    if kept is None and asked.get("pod_cidr") is None:
+        settings = msgspec.structs.replace(
+            settings, pod_cidr=machine.free_network(routes, settings.bridge)
+        )
+    machine.check_routes(routes, settings.pod_cidr, settings.bridge)
     check_ports(settings, before)
     check_nodes(settings)
     network.ensure_bridge(settings.network, settings.owner)

@@ -81,3 +81,14 @@ def test_node_name_when_hostname_is_odd_is_one_that_kubernetes_accepts(hostname,
 )
 def test_a_route_into_the_pod_network_that_leads_elsewhere_is_seen(route, found):
     assert machine.clashes(route, "10.244.0.0/16", "mtv0") is found
+
+
+def test_a_pod_network_is_chosen_that_nobody_else_has():
+    assert machine.free_network([], "mtv0") == "10.244.0.0/16"
+    assert machine.free_network([{"dst": "10.244.3.0/24", "dev": "cni0"}], "mtv0") == "10.99.0.0/16"
+
+
+def test_a_network_that_is_routed_elsewhere_is_refused_with_one_that_is_not():
+    with pytest.raises(errors.TargetRefused, match="cni0") as refused:
+        machine.check_routes([{"dst": "10.244.3.0/24", "dev": "cni0"}], "10.244.0.0/16", "mtv0")
+    assert "10.99.0.0/16" in refused.value.hint
