@@ -182,11 +182,14 @@ def _linux(found: Inspection, guest: Linux, wish: Wish, tools: Tools) -> Decisio
     warnings += [
         f"kernel {one.version} will not start on virtio" for one in guest.kernels if one not in able
     ]
+    if wish.packages and not guest.agent and not _suit(guest, wish):
+        warnings.append(f"the agent's packages are not for a guest of {guest.packages or 'none'}")
     names, unnamed = name_nics(guest, wish.nics)
     warnings += unnamed
     intents = tuple(_intents(found, guest, wish, able, names))
     needed = [one for one in intents if _is_needed(one, wish.bus)]
-    if not needed and not wish.console and not wish.packages:
+    asked = [one for one in intents if one.kind in (Kind.AGENT, Kind.CONSOLE)]
+    if not needed and not asked:
         return Decision(
             way=Way.NOTHING, bus=wish.bus, nic_model="virtio", names=names,
             reasons=("every kernel has the drivers, and the names stay as they are",),
@@ -337,7 +340,7 @@ def _intents(
         yield Intent(
             kind=Kind.SERVICE, subject=service, reason="serves VMware only; masked, not removed"
         )
-    if wish.packages and not guest.agent:
+    if _suit(guest, wish) and not guest.agent:
         yield Intent(
             kind=Kind.AGENT, subject=", ".join(wish.packages),
             reason="the QEMU guest agent is installed at the first boot, without a repository",
@@ -349,6 +352,15 @@ def _intents(
             kind=Kind.FALLBACK_LOADER, subject=loader,
             reason="the firmware's own entries stay behind; it looks for EFI/BOOT/BOOTX64.EFI",
         )  # fmt: skip
+
+
+def _suit(guest: Linux, wish: Wish) -> bool:
+    """Whether there are packages, and the guest's own tools and systemd can install them."""
+    return (
+        bool(wish.packages)
+        and guest.init == "systemd"
+        and all(name.endswith(f".{guest.packages}") for name in wish.packages)
+    )
 
 
 def _drivers_of(kernel: Kernel) -> Iterator[str]:

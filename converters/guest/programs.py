@@ -17,7 +17,7 @@ from converters.errors import CorruptGuest, ProgramFailed
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _CHUNK = 1 << 18
-MOST_MEMORY = 1 << 30  # address space of a program that reads a guest's bytes
+MOST_MEMORY = 4 << 30  # address space of a program that reads a guest's bytes
 
 
 def find(name: str, package: str) -> str:
@@ -58,10 +58,15 @@ def run(
     """
     name = os.path.basename(arguments[0])
     process = subprocess.Popen(
-        list(arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if both else subprocess.PIPE,
-        env=environment(), preexec_fn=_limit, close_fds=True,
-    )  # fmt: skip
+        list(arguments),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if both else subprocess.PIPE,
+        env=environment(),
+    )
     try:
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
         out, errors = _exchange(process, stdin, most, time.monotonic() + timeout_s)
     except BaseException:
         process.kill()
@@ -76,11 +81,6 @@ def run(
             f"{name} ended with {process.returncode}: {shown(errors or out[-2000:])}"
         )
     return out
-
-
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
 
 
 def _exchange(

@@ -1,4 +1,4 @@
-"""`mtv disk`: what a disk image is."""
+"""`mtv disk`: what a disk image is; what is in the guest, and how it gets ready for virtio."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import typer
 from converters import inspection, locating
 from converters.inspection import DiskReport, Report
 from mtv import errors
-from mtv.cli import disk_errors, options
+from mtv.cli import disk_adapt, disk_errors, disk_inspect, options
 from mtv.cli.progress_line import size
 
 app = typer.Typer(no_args_is_help=True)
+app.command("inspect")(disk_inspect.inspect)
+app.command("adapt")(disk_adapt.adapt)
 
 
 @app.callback()
 def _disk() -> None:
-    """Show what a disk image is."""
+    """Show what a disk image is, look into its guest, make it ready for virtio."""
 
 
 @app.command()
