@@ -1,0 +1,135 @@
+"""The command `mtv-inventory`: Forklift's inventory API, until SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from mtv import errors
+from mtv_operator.certificates.reloading import Reloading
+from mtv_operator.inventory_api.application import Application
+from mtv_operator.inventory_api.asking import Gate
+from mtv_operator.inventory_api.sources import Sources
+from mtv_operator.migration.inventory_cache import Inventories
+from mtv_operator.objects import Caches, Client
+from mtv_operator.virt_api import serving
+
+log = logging.getLogger("mtv-inventory")
+
+LISTEN = "0.0.0.0:8443"  # Forklift's port
+RELOAD_TICKS = 300  # of a tenth of a second
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The command line."""
+
+    kubeconfig: str
+    listen: str
+    tls_cert: Path
+    tls_key: Path
+    client_ca: Path | None
+
+
+def parse(arguments: list[str]) -> Settings:
+    """Return the command line's values. Exits with 2 and a usage line when they are wrong."""
+    parser = argparse.ArgumentParser(prog="mtv-inventory", description=__doc__)
+    add = parser.add_argument
+    add("--kubeconfig", default="", help="where the API server is (default: as in a pod)")
+    add("--listen", default=LISTEN, metavar="ADDRESS:PORT", help="default: %(default)s")
+    add("--tls-cert", type=Path, required=True, metavar="FILE", help="our certificate")
+    add("--tls-key", type=Path, required=True, metavar="FILE", help="its key")
+    add(
+        "--client-ca", type=Path, default=None, metavar="FILE",
+        help="who signs certificates of users (default: only tokens are believed)",
+    )  # fmt: skip
+    return Settings(**vars(parser.parse_args(arguments)))
+
+
+def run() -> None:
+    """Run the process; end with 0 after SIGTERM or SIGINT."""
+    settings = parse(sys.argv[1:])
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=os.environ.get("MTV_LOG", "INFO").upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        serve(settings)
+    except errors.MigrationError as fault:
+        log.error("%s%s", fault, f" ({fault.hint})" if fault.hint else "")
+        sys.exit(fault.exit_code)
+    log.info("ended")
+
+
+def serve(settings: Settings) -> None:
+    """Answer until SIGTERM. Raises MigrationError if it cannot begin."""
+    pair = (settings.tls_cert, settings.tls_key)
+    try:
+        client_ca = settings.client_ca.read_bytes() if settings.client_ca else b""
+        tls = serving.context(*pair, client_ca)
+    except (OSError, ValueError) as fault:
+        raise errors.BadInput(
+            f"the certificate cannot be used: {fault}", field="--tls-cert, --tls-key, --client-ca"
+        ) from fault
+    told: list[Sources] = []
+    with (
+        Client.connect(settings.kubeconfig or None) as client,
+        Inventories(lambda key: told[0].inventory_changed(key)) as inventories,
+        Caches(client) as caches,
+    ):
+        sources = Sources(client, caches, inventories)
+        told.append(sources)
+        caches.start()
+        application = Application(sources=sources, gate=Gate(client))
+        host, _, port = settings.listen.rpartition(":")
+        config = uvicorn.Config(
+            application.asgi(),
+            host=host.strip("[]"),
+            port=int(port),
+            http=serving.Http,
+            ws="none",
+            ssl_context_factory=lambda *_: tls,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        reloading = Reloading([*pair], lambda: tls.load_cert_chain(*pair))
+        try:
+            asyncio.run(_Server(config, reloading).serve())
+        except SystemExit as fault:  # uvicorn's way to say that the port is taken
+            raise errors.TargetRefused(
+                f"nothing can listen on {settings.listen}", hint="is another one running?"
+            ) from fault
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that takes a signal as the wish to end, not as a fault, and newer certificates."""
+
+    def __init__(self, config: uvicorn.Config, reloading: Reloading) -> None:
+        super().__init__(config)
+        self._reloading = reloading
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what uvicorn does ten times a second."""
+        if counter % RELOAD_TICKS == 0:
+            self._reloading.look()
+        return await super().on_tick(counter)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop."""
+        self.should_exit = True
+
+
+if __name__ == "__main__":
+    run()
