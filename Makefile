@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 GUEST := tests/guest/build/kvguest.raw
 DOUBLE := tests/vcenter/vcenter-double
+NATIVE := converters/_native.abi3.so
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-down test lint types bench crds docs clean
@@ -10,7 +11,7 @@ DOUBLE := tests/vcenter/vcenter-double
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-setup: .venv/.synced $(DOUBLE) $(if $(wildcard tests/guest/build_guest.py),$(GUEST)) ## packages, .venv, the vCenter double, the test guest
+setup: .venv/.synced $(NATIVE) $(DOUBLE) $(if $(wildcard tests/guest/build_guest.py),$(GUEST)) ## packages, .venv, the vCenter double, the test guest
 
 .venv/.packages: packages.txt
 	@missing=$$(grep -v '^#' packages.txt | xargs dpkg-query -W -f='$${Package} $${Status}\n' 2>&1 \
@@ -27,6 +28,15 @@ setup: .venv/.synced $(DOUBLE) $(if $(wildcard tests/guest/build_guest.py),$(GUE
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install -q uv
 	@$(BIN)/uv sync -q --frozen
 	@touch $@
+
+# Optional: less CPU for disk conversion. Without Rust, or offline, Python does the same work.
+$(NATIVE): $(wildcard converters/native/Cargo.* converters/native/src/*.rs)
+	@if command -v cargo >/dev/null; then \
+	  echo "building the native core of converters"; \
+	  (cd converters/native && cargo build -q --release --locked) \
+	    && cp converters/native/target/release/libconverters_native.so $@.new && mv $@.new $@ \
+	    || echo "the native core was not built: Python does its work"; \
+	fi
 
 $(DOUBLE): $(wildcard tests/vcenter/*.go) tests/vcenter/go.mod
 	@echo "building the vCenter double (1-2 minutes the first time)"

@@ -21,18 +21,15 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from converters import checksum, extents
+from converters import batching, checksum, extents
+from converters.batching import Piece
 from converters.crew import Crew, Finished, WorkQueue
 from converters.errors import Cancelled
 from converters.extents import Extent, Kind
-from converters.images import raw
 from converters.intake import LentBuffers
 from converters.journal import Journal
-from converters.sinks.contract import Buffer, Sink
+from converters.sinks.contract import Sink
 from converters.sources.contract import Batch, Source
-
-# What a worker holds decoded before it writes: large enough for few calls, small for flat memory.
-_MOST_RUN_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,84 +180,34 @@ class Copy:
 
     def _write(self, batch: Batch) -> tuple[dict[int, int], int]:
         """Write the data of a batch; return the sums of its blocks by extent, and bytes written."""
-        parts: dict[int, int] = {}
-        run = _Run(self._sink)
-        sum_of, size, sums = checksum.block_sum, self._block_bytes, self._options.sums
-        stopping, zeroed = self._crew.stopping.is_set, self._over_old_data
-        for offset, buffer, start, end in batch.blocks():
+        sums: dict[int, int] = {}
+        written = 0
+        sink, stopping, zeroed = self._sink, self._crew.stopping.is_set, self._over_old_data
+        for buffer, pieces in batch.parts():
             if stopping():
                 raise Cancelled
-            whole = end - start == len(buffer)
-            data: Buffer = buffer if whole else memoryview(buffer)[start:end]
-            spans = raw.data_spans(buffer, start, end)
-            if spans is None:
-                run.add(offset, data)
-            else:
-                for low, high in spans:
-                    run.add(offset + low - start, memoryview(buffer)[low:high])
-                if zeroed:
-                    self._zero(offset, start, end, spans)
-                if not spans:
-                    continue
-            if sums:
-                extent = offset // checksum.EXTENT
-                if end - start <= size:
-                    value = sum_of(data, offset // size)
-                else:
-                    value = _sum_of_parts(buffer, offset, start, end, size)
-                parts[extent] = parts.get(extent, 0) + value
-        run.write()
+            runs, found = batching.scan(buffer, pieces, self._block_bytes, self._options.sums)
+            view = memoryview(buffer)
+            for offset, start, length in runs:
+                sink.write(offset, [view[start : start + length]])
+                written += length
+            if zeroed:
+                for gap in _gaps(pieces, runs):
+                    sink.zero(gap)
+            for extent, value in found:
+                sums[extent] = sums.get(extent, 0) + value
         if zeroed:
             for settled in batch.settles:
                 if settled.kind is Kind.ZERO:
-                    self._sink.zero(settled)
-        return parts, run.total
-
-    def _zero(self, offset: int, start: int, end: int, spans: list[raw.Span]) -> None:
-        """Zero what of a block is no data, where the sink has old data."""
-        at = start
-        for low, high in [*spans, (end, end)]:
-            if low > at:
-                self._sink.zero(Extent(offset + at - start, low - at))
-            at = high
+                    sink.zero(settled)
+        return sums, written
 
 
-def _sum_of_parts(buffer: Buffer, offset: int, start: int, end: int, size: int) -> int:
-    """Return the sum of a block that is counted in smaller ones; those of zeros count 0."""
-    view = memoryview(buffer)
-    total = 0
-    while start < end:
-        part = view[start : min(start + size, end)]
-        if bytes(part).strip(b"\0"):
-            total += checksum.block_sum(part, offset // size)
-        start += size
-        offset += size
-    return total
-
-
-class _Run:
-    """Neighbouring pieces that are written with one call."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._pieces: list[Buffer] = []
-        self._start = self._end = 0
-        self.total = 0
-
-    def add(self, offset: int, data: Buffer) -> None:
-        """Add a piece; what does not touch it is written first."""
-        if offset != self._end or self._end - self._start >= _MOST_RUN_BYTES:
-            self.write()
-            self._start = self._end = offset
-        self._pieces.append(data)
-        self._end += len(data)
-
-    def write(self) -> None:
-        """Write what was collected."""
-        if self._pieces:
-            self._sink.write(self._start, self._pieces)
-            self.total += self._end - self._start
-            self._pieces = []
+def _gaps(pieces: Sequence[Piece], runs: Sequence[Piece]) -> list[Extent]:
+    """Return what of the pieces is no data; both are as `batching.scan` knows them."""
+    areas = extents.merge(Extent(offset, length) for offset, _, length in pieces)
+    data = extents.merge(Extent(offset, length) for offset, _, length in runs)
+    return extents.subtract(areas, data)
 
 
 def copy(

@@ -242,7 +242,7 @@ class SourceTests(ABC):
         try:
             settled = extents.ExtentSet()
             for batch in read(source, extents.whole(len(content))):
-                for offset, buffer, start, end in batch.blocks():
+                for offset, buffer, start, end in blocks(batch, source.block_bytes):
                     assert offset % source.block_bytes == 0
                     assert end - start in (source.block_bytes, len(content) - offset)
                     assert buffer[start:end] == content[offset : offset + end - start]
@@ -266,7 +266,7 @@ class SourceTests(ABC):
             got = bytearray(len(content))
             settled = extents.ExtentSet()
             for batch in read(source, wanted):
-                for offset, buffer, start, end in batch.blocks():
+                for offset, buffer, start, end in blocks(batch, source.block_bytes):
                     got[offset : offset + end - start] = buffer[start:end]
                 for extent in batch.settles:
                     settled.add(extent)
@@ -330,6 +330,17 @@ def read(source: Source, wanted: Sequence[Extent]) -> Iterator[Batch]:
     intake = LentBuffers(buffer_bytes=can.buffer_bytes, count=count)
     for feed in source.feeds(wanted, intake):
         yield from feed
+
+
+def blocks(
+    batch: Batch, block_bytes: int = checksum.BLOCK
+) -> Iterator[tuple[int, bytes | bytearray, int, int]]:
+    """Yield the blocks of a batch: offset on the disk; buffer, start and end in it."""
+    for buffer, pieces in batch.parts():
+        for offset, start, length in pieces:
+            for step in range(0, length, block_bytes):
+                low = start + step
+                yield offset + step, buffer, low, min(low + block_bytes, start + length)
 
 
 class SinkTests(ABC):

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from converters.checksum import BLOCK
+from converters.batching import Piece as Piece
 from converters.extents import Extent
 
-# Offset on the disk, and where the block lies: buffer, start, end. A block has the source's
-# `block_bytes`, begins at a multiple of them, and is shorter only at the end of the disk.
-Block = tuple[int, bytes | bytearray, int, int]
-Piece = tuple[int, int, int]  # offset on the disk, start in the buffer, length
+# Decoded content: a buffer, and which parts of it lie where on the disk. A piece begins at a
+# multiple of the source's `block_bytes`, and ends at one or at the end of the disk.
+Part = tuple[bytes | bytearray, Sequence[Piece]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +62,8 @@ class Batch(Protocol):
         """What is known of the disk when this batch is written; kind ZERO where it has no data."""
         ...
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield the blocks that have data, decoded, by offset where the source has them so."""
+    def parts(self) -> Iterator[Part]:
+        """Yield what has data, decoded; a part is valid until the next one is asked for."""
         ...
 
     def release(self) -> None:
@@ -120,17 +119,10 @@ class RawBatch:
     buffer: bytearray
     pieces: Sequence[Piece]
     settles: Sequence[Extent]
-    block_bytes: int = BLOCK
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield the blocks of all pieces."""
-        size, buffer = self.block_bytes, self.buffer
-        for offset, start, length in self.pieces:
-            end = start + length
-            while start < end:
-                yield offset, buffer, start, min(start + size, end)
-                start += size
-                offset += size
+    def parts(self) -> Iterator[Part]:
+        """Yield the buffer as it is."""
+        yield self.buffer, self.pieces
 
     def release(self) -> None:
         """Give the buffer back."""
@@ -143,7 +135,7 @@ class ZeroBatch:
 
     settles: Sequence[Extent] = field(default=())
 
-    def blocks(self) -> Iterator[Block]:
+    def parts(self) -> Iterator[Part]:
         """Yield nothing."""
         return iter(())
 

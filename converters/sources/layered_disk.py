@@ -12,7 +12,7 @@ from converters.checksum import BLOCK
 from converters.errors import CorruptImage
 from converters.extents import Extent, Kind
 from converters.images.layers import ImageBytes, Layer, Run, State, resolve
-from converters.sources.contract import Batch, Block, Capabilities, Intake, ZeroBatch
+from converters.sources.contract import Batch, Capabilities, Intake, Part, ZeroBatch
 
 _BUFFER = 1 << 20
 _ZEROS = bytes(BLOCK)
@@ -157,14 +157,10 @@ class _Loading:
                 return
         self._runs.append((at, run))
 
-    def blocks(self) -> Iterator[Block]:
-        """Read and unpack the runs, then yield the blocks."""
+    def parts(self) -> Iterator[Part]:
+        """Read and unpack the runs, then yield the buffer."""
         self._fill()
-        buffer = self._buffer
-        for low, start, length in self._areas:
-            for step in range(0, length, BLOCK):
-                at = start + step
-                yield low + step, buffer, at, min(at + BLOCK, start + length)
+        yield self._buffer, self._areas
 
     def _fill(self) -> None:
         view = memoryview(self._buffer)

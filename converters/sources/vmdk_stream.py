@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from converters import batching
 from converters.checksum import BLOCK
 from converters.errors import CorruptImage, SourceBroken
 from converters.extents import Extent, Kind
 from converters.images.vmdk.header import SECTOR
 from converters.images.vmdk.stream import Grain, StreamParser
-from converters.inflate import InflateError, inflate
 from converters.sources.byte_stream import ByteStream
-from converters.sources.contract import Batch, Block, Capabilities, Intake, ZeroBatch
+from converters.sources.contract import Batch, Capabilities, Intake, Part, ZeroBatch
 
 _BUFFER = 1 << 20
+_UNPACKED = 1 << 20  # what is inflated at once: it is still in the cache when it is written
 _MOST_BEHIND = 1 << 20  # what is read behind the end marker before it is left alone
 
 
@@ -42,6 +44,7 @@ class VmdkStream:
             seekable=False, buffer_bytes=max(_BUFFER, self.parser.most_record_bytes)
         )
         self.received_bytes = self._filled
+        self._rooms: list[bytearray] = []
 
     def feeds(self, wanted: Sequence[Extent], intake: Intake) -> Sequence[Iterator[Batch]]:
         """Return the one feed there is; it can be read once."""
@@ -101,6 +104,18 @@ class VmdkStream:
                 file=self.name,
             )
 
+    @contextlib.contextmanager
+    def lent_room(self) -> Iterator[bytearray]:
+        """Lend a buffer to inflate into; there are as many as workers use at once."""
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = bytearray(max(_UNPACKED, self.header.grain_bytes))
+        try:
+            yield room
+        finally:
+            self._rooms.append(room)
+
     def interrupt(self) -> None:
         """Make a read that waits fail soon."""
         self._stream.interrupt()
@@ -121,28 +136,29 @@ class _GrainBatch:
     grains: Sequence[Grain]
     settles: Sequence[Extent]
 
-    def blocks(self) -> Iterator[Block]:
-        """Inflate the grains and yield them, the last cut at the capacity of the disk."""
-        view = memoryview(self.buffer)
+    def parts(self) -> Iterator[Part]:
+        """Inflate the grains, some at a time; the last is cut at the capacity of the disk."""
         grain_bytes = self.source.header.grain_bytes
         capacity = self.source.capacity_bytes
-        small = grain_bytes <= BLOCK
-        for offset, start, size in self.grains:
-            try:
-                content = inflate(view[start : start + size], grain_bytes)
-            except InflateError as fault:
-                raise self._corrupt(offset, start, str(fault)) from fault
-            length = min(grain_bytes, capacity - offset)
-            # Of the last grain, some write only what lies on the disk, others all of it.
-            if len(content) < length or (len(content) < grain_bytes and length == grain_bytes):
-                raise self._corrupt(offset, start, f"inflates to {len(content)} bytes")
-            if small:
-                yield offset, content, 0, length
-            else:
-                for at in range(0, length, BLOCK):
-                    yield offset + at, content, at, min(at + BLOCK, length)
+        together = max(_UNPACKED // grain_bytes, 1)
+        with self.source.lent_room() as room:
+            for first in range(0, len(self.grains), together):
+                grains = self.grains[first : first + together]
+                lengths = batching.inflate_grains(self.buffer, grains, room, grain_bytes)
+                pieces = []
+                for number, length in enumerate(lengths):
+                    offset, start, _ = grains[number]
+                    wanted = min(grain_bytes, capacity - offset)
+                    # Of the last grain, some write only what lies on the disk, others all of it.
+                    if length < wanted:
+                        raise self._corrupt(offset, start, length)
+                    pieces.append((offset, number * grain_bytes, wanted))
+                yield room, pieces
 
-    def _corrupt(self, offset: int, start: int, problem: str) -> CorruptImage:
+    def _corrupt(self, offset: int, start: int, length: int) -> CorruptImage:
+        most = self.source.header.grain_bytes
+        damaged = f"damaged, or more than {most} bytes"
+        problem = damaged if length == batching.BAD else f"inflates to {length} bytes"
         return CorruptImage(
             f"the grain at sector {offset // SECTOR} {problem}",
             file=self.source.name,

@@ -189,7 +189,7 @@ def test_vmdk_when_split_in_two_gigabytes_is_read(tmp_path):
                 Extent((4 << 30) - (1 << 20), 1 << 20),
             ]
             for batch in testing.read(chain.disk(), wanted):
-                for offset, buffer, start, end in batch.blocks():
+                for offset, buffer, start, end in testing.blocks(batch):
                     with (tmp_path / "raw").open("rb") as file:
                         file.seek(offset)
                         assert file.read(end - start) == buffer[start:end]

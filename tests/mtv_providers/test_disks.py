@@ -224,12 +224,12 @@ def test_https_reads_any_part_of_the_disk(mended, session):
     vm = mended.vm("web1")
     known = vm["disks"][0]
     content = Path(known["file"]).read_bytes()
-    from converters.testing import read
+    from converters.testing import blocks, read
 
     with disks.opened(session, vm["moref"], known["key"]) as disk:
         got = {}
         for batch in read(disk.source, [Extent(3 * MIB, 128 * 1024)]):
-            for offset, buffer, start, end in batch.blocks():
+            for offset, buffer, start, end in blocks(batch):
                 got[offset] = bytes(buffer[start:end])
             batch.release()
     assert got

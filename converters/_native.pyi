@@ -1,0 +1,14 @@
+from collections.abc import Sequence
+
+def inflate_grains(
+    packed: bytes | bytearray,
+    grains: Sequence[tuple[int, int, int]],
+    room: bytearray,
+    grain_bytes: int,
+) -> list[int]: ...
+def scan(
+    buffer: bytes | bytearray,
+    pieces: Sequence[tuple[int, int, int]],
+    block_bytes: int,
+    sums: bool,
+) -> tuple[list[tuple[int, int, int]], list[tuple[int, int]]]: ...
