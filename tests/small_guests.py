@@ -154,6 +154,26 @@ def ext4(folder: Path, tree: Tree, name: str, *, size: int = 24 * MIB, identity:
     return content
 
 
+def esp(folder: Path, files: dict[str, bytes], size: int = 40 * MIB) -> bytes:
+    """Return an EFI system partition with files in it."""
+    image = folder / "esp.fat"
+    with image.open("wb") as file:
+        file.truncate(size)
+    subprocess.run(["/sbin/mkfs.vfat", "-F", "32", "-s", "1", str(image)], check=True,
+                   capture_output=True)  # fmt: skip
+    made: set[str] = set()
+    for path, content in files.items():
+        parts = path.split("/")[:-1]
+        for count in range(1, len(parts) + 1):
+            parent = "/".join(parts[:count])
+            if parent not in made:
+                made.add(parent)
+                subprocess.run(["mmd", "-i", str(image), f"::{parent}"], check=True)
+        (folder / "file").write_bytes(content)
+        subprocess.run(["mcopy", "-i", str(image), str(folder / "file"), f"::{path}"], check=True)
+    return image.read_bytes()
+
+
 def mbr(partitions: list[tuple[int, int, int]], size: int, logical: int = 0) -> bytes:
     """Return a disk's start for (start, size, type) in sectors; the last `logical` are logical."""
     primary = partitions[: len(partitions) - logical]

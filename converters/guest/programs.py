@@ -30,6 +30,11 @@ def find(name: str, package: str) -> str:
     return path
 
 
+def dies_with_us() -> list[str]:
+    """Return the start of a command whose program ends when this process is killed."""
+    return [find("setpriv", "util-linux"), "--pdeathsig", "TERM", "--"]
+
+
 def environment() -> dict[str, str]:
     """Return what a program is told: where programs are, and to speak plainly."""
     return {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent"}

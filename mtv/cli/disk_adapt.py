@@ -53,6 +53,9 @@ def adapt(
     test_timeout: Annotated[
         float, typer.Option(min=10, max=3600, metavar="SECONDS", help="How long a test may take.")
     ] = 300,
+    kvm: Annotated[
+        bool, typer.Option("--kvm", help="Test with KVM, which must be known to work here.")
+    ] = False,
     marker: Annotated[
         str, typer.Option(help="Text on the serial console that says that it booted.")
     ] = "",
@@ -94,7 +97,7 @@ def adapt(
             known=locating.SOURCE_FORMATS.get(source_format),
             dry_run=dry_run,
             check=check,
-            trial=trial.Boot(timeout_s=test_timeout, marker=marker) if test else None,
+            trial=trial.Boot(timeout_s=test_timeout, marker=marker, kvm=kvm) if test else None,
         )
         if undo:
             _undo(order, output)

@@ -112,26 +112,24 @@ def write(
     check: bool = False,
 ) -> None:
     """Make changes in overlays. Raises; the overlays are to be thrown away then."""
-    regions = {}
-    for mount in sorted_:
+    for mount, changes in sorted_.items():
         volume = guest.mounted[mount]
         if volume.start < 0:
             raise UnsupportedGuest(f"{volume.device} is not one piece of one disk")
-        regions[mount] = view.Region(
+        region = view.Region(
             image=overlays[volume.disk].path,
             format="qcow2",
             start=volume.start,
             size_bytes=volume.size_bytes,
         )
-    with view.shown(regions) as paths:
-        for mount, changes in sorted_.items():
-            if guest.mounted[mount].kind == "vfat":
-                fat.apply(paths[mount], changes)
+        with view.shown(region) as path:
+            if volume.kind == "vfat":
+                fat.apply(path, changes)
                 continue
-            e2fs.repair(paths[mount])
-            e2fs.apply(paths[mount], changes)
+            e2fs.repair(path)
+            e2fs.apply(path, changes)
             if check:
-                e2fs.check(paths[mount])
+                e2fs.check(path)
 
 
 def undo(order: Order) -> tuple[list[Change], list[str]]:

@@ -1,4 +1,4 @@
-"""Parts of a disk image shown as files, by qemu-storage-daemon and FUSE: no root, no loop device.
+"""A part of a disk image shown as a file, by qemu-storage-daemon and FUSE: no root, no loop device.
 
 e2fsprogs and mtools then work on a file system inside a qcow2 overlay as on a plain file. (e2fsck's
 own `?offset=` cannot finish the replay of a journal: it does not find the superblock again.)
@@ -12,13 +12,13 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from converters.errors import ProgramFailed
 from converters.guest import programs
 
-_READY_S, _END_S = 20.0, 60.0
+_READY_S, _END_S = 30.0, 120.0
 _POLL_S = 0.01
 
 
@@ -33,75 +33,64 @@ class Region:
 
 
 @contextlib.contextmanager
-def shown(regions: Mapping[str, Region], *, writable: bool = True) -> Iterator[dict[str, str]]:
-    """Show regions as files while the block runs; yields their paths by the regions' names.
+def shown(region: Region) -> Iterator[str]:
+    """Show a region as a file while the block runs; yields the file's path.
 
-    When it ends without an error all that was written is in the images. Raises ProgramFailed.
+    When the block ends all that was written is in the image. Raises ProgramFailed.
     """
     with tempfile.TemporaryDirectory(prefix="mtv-guest-") as folder:
-        paths = {name: os.path.join(folder, f"part{at}") for at, name in enumerate(regions)}
-        for path in paths.values():
-            with open(path, "wb"):
-                pass
-        errors = os.path.join(folder, "errors")
+        path, errors = os.path.join(folder, "part"), os.path.join(folder, "errors")
+        with open(path, "wb"):
+            pass
         with open(errors, "wb") as sink:
             daemon = subprocess.Popen(
-                _command(regions, paths, writable=writable),
-                stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=programs.environment(),
+                _command(region, path), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink,
+                env=programs.environment(),
             )  # fmt: skip
         try:
-            _wait_shown(daemon, paths, errors)
-            yield paths
+            _wait_shown(daemon, path, errors)
+            yield path
         finally:
-            _end(daemon, errors)
+            try:
+                _end(daemon, errors)
+            finally:
+                _unmount(path)
 
 
-def _command(
-    regions: Mapping[str, Region], paths: Mapping[str, str], *, writable: bool
-) -> list[str]:
-    tool = programs.find("qemu-storage-daemon", "qemu-utils")
+def _command(region: Region, path: str) -> list[str]:
     programs.find("fusermount3", "fuse3")
-    command = [tool]
-    nodes: dict[str, str] = {}
-    for name, region in regions.items():
-        if region.image not in nodes:
-            nodes[region.image] = f"disk{len(nodes)}"
-            command += ["--blockdev", json.dumps(
-                {
-                    "driver": region.format,
-                    "node-name": nodes[region.image],
-                    "read-only": not writable,
-                    "discard": "unmap",
-                    "file": {"driver": "file", "filename": region.image},
-                }
-            )]  # fmt: skip
-        part = f"part{len(command)}"
-        command += ["--blockdev", json.dumps(
-            {
-                "driver": "raw",
-                "node-name": part,
-                "read-only": not writable,
-                "offset": region.start,
-                "size": region.size_bytes,
-                "file": nodes[region.image],
-            }
-        )]  # fmt: skip
-        command += ["--export", json.dumps(
-            {
-                "type": "fuse",
-                "id": f"export-{part}",
-                "node-name": part,
-                "mountpoint": paths[name],
-                "writable": writable,
-                "allow-other": "off",
-            }
-        )]  # fmt: skip
-    return command
+    disk = {
+        "driver": region.format,
+        "node-name": "disk",
+        "discard": "unmap",
+        "file": {"driver": "file", "filename": region.image},
+    }
+    part = {
+        "driver": "raw",
+        "node-name": "part",
+        "offset": region.start,
+        "size": region.size_bytes,
+        "file": "disk",
+    }
+    export = {
+        "type": "fuse",
+        "id": "export",
+        "node-name": "part",
+        "mountpoint": path,
+        "writable": True,
+        "allow-other": "off",
+    }
+    return [
+        *programs.dies_with_us(),
+        programs.find("qemu-storage-daemon", "qemu-utils"),
+        "--blockdev", json.dumps(disk), "--blockdev", json.dumps(part),
+        "--export", json.dumps(export),
+    ]  # fmt: skip
 
 
-def _wait_shown(daemon: subprocess.Popen[bytes], paths: Mapping[str, str], errors: str) -> None:
+def _wait_shown(daemon: subprocess.Popen[bytes], path: str, errors: str) -> None:
     deadline = time.monotonic() + _READY_S
-    while not all(os.stat(path).st_size for path in paths.values()):
+    while not _is_shown(path):
         if daemon.poll() is not None or time.monotonic() > deadline:
             raise ProgramFailed(
                 f"qemu-storage-daemon cannot show the disk: {_words(errors)}",
@@ -110,8 +99,16 @@ def _wait_shown(daemon: subprocess.Popen[bytes], paths: Mapping[str, str], error
         time.sleep(_POLL_S)
 
 
+def _is_shown(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:  # the daemon is about to die
+        return False
+
+
 def _end(daemon: subprocess.Popen[bytes], errors: str) -> None:
-    daemon.terminate()
+    if daemon.poll() is None:
+        daemon.terminate()
     try:
         code = daemon.wait(_END_S)
     except subprocess.TimeoutExpired:
@@ -120,6 +117,22 @@ def _end(daemon: subprocess.Popen[bytes], errors: str) -> None:
         raise ProgramFailed("qemu-storage-daemon does not end") from None
     if code:
         raise ProgramFailed(f"qemu-storage-daemon ended with {code}: {_words(errors)}")
+
+
+def _unmount(path: str) -> None:
+    """Take away what a daemon that died left mounted."""
+    if os.path.ismount(path) or not _can_stat(path):
+        tool = programs.find("fusermount3", "fuse3")
+        with contextlib.suppress(ProgramFailed):
+            programs.run([tool, "-u", "-z", path])
+
+
+def _can_stat(path: str) -> bool:
+    try:
+        os.stat(path)
+    except OSError:
+        return False
+    return True
 
 
 def _words(errors: str) -> str:

@@ -40,7 +40,7 @@ class Entry:
 
 def entries(tree: Tree, changes: Sequence[Change]) -> list[Entry]:
     """Return the record of changes, before they are made."""
-    first = len(tree.names(_KEPT))
+    first = len(document(tree)["changes"]) if tree.exists(RECORD) else 0
     return [_entry(tree, change, number) for number, change in enumerate(changes, first)]
 
 

@@ -64,7 +64,9 @@ def test_look_when_boot_and_the_esp_are_apart_then_they_are_mounted(tmp_path):
         [
             guests.ext4(tmp_path, tree, "root"),
             guests.ext4(tmp_path, boot, "boot", identity=guests.BOOT_UUID),
-            esp(tmp_path, {"EFI/debian/shimx64.efi": b"shim", "EFI/debian/grubx64.efi": b"grub"}),
+            guests.esp(
+                tmp_path, {"EFI/debian/shimx64.efi": b"shim", "EFI/debian/grubx64.efi": b"grub"}
+            ),
         ],
         kinds=[0x83, 0x83, 0xEF],
     )
@@ -73,25 +75,6 @@ def test_look_when_boot_and_the_esp_are_apart_then_they_are_mounted(tmp_path):
     assert guest.boot.firmware == "efi"
     assert guest.boot.fallback is False
     assert set(guest.boot.loaders) == {"/EFI/debian/shimx64.efi", "/EFI/debian/grubx64.efi"}
-
-
-def esp(folder, files, size=40 << 20):
-    image = folder / "esp.fat"
-    with image.open("wb") as file:
-        file.truncate(size)
-    subprocess.run(["/sbin/mkfs.vfat", "-F", "32", "-s", "1", str(image)], check=True,
-                   capture_output=True)  # fmt: skip
-    made = set()
-    for path, content in files.items():
-        parts = path.split("/")[:-1]
-        for count in range(1, len(parts) + 1):
-            parent = "/".join(parts[:count])
-            if parent not in made:
-                made.add(parent)
-                subprocess.run(["mmd", "-i", str(image), f"::{parent}"], check=True)
-        (folder / "file").write_bytes(content)
-        subprocess.run(["mcopy", "-i", str(image), str(folder / "file"), f"::{path}"], check=True)
-    return image.read_bytes()
 
 
 def test_look_when_root_is_on_a_logical_volume_then_it_is_read(tmp_path):
