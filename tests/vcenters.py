@@ -84,7 +84,12 @@ class VCenter:
 
 
 @contextlib.contextmanager
-def running(config: dict[str, Any] | None = None, *flags: str, folder: Path) -> Iterator[VCenter]:
+def running(
+    config: dict[str, Any] | None = None,
+    *flags: str,
+    folder: Path,
+    listen: str = "127.0.0.1:0",
+) -> Iterator[VCenter]:
     """Run the double in a folder of its own; skips the test where it is not built."""
     if not DOUBLE.exists():
         pytest.skip("the vCenter double is not built: `make setup` does it")
@@ -92,7 +97,7 @@ def running(config: dict[str, Any] | None = None, *flags: str, folder: Path) -> 
     described.write_text(json.dumps(config or {}))
     state = folder / "vcenter-state"
     state.mkdir(exist_ok=True)
-    command = [str(DOUBLE), "-listen", "127.0.0.1:0", "-config", str(described)]
+    command = [str(DOUBLE), "-listen", listen, "-config", str(described)]
     with (folder / "vcenter.log").open("w") as log:
         process = subprocess.Popen(
             [*command, "-state", str(state), *flags], stdout=subprocess.PIPE, stderr=log, text=True

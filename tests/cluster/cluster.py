@@ -12,6 +12,7 @@ address alone; what a node is, node.py says.
 import argparse
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -111,6 +112,8 @@ def control_plane() -> None:
           "--use-service-account-credentials",
           "--enable-hostpath-provisioner",
           "--leader-elect=false")  # fmt: skip
+    HOSTPATH_VOLUMES.mkdir(exist_ok=True)
+    start("volumes", sys.executable, Path(__file__).with_name("volumes.py"))
     start("scheduler", BIN / "kube-scheduler",
           "--kubeconfig", STATE / "scheduler.kubeconfig", "--bind-address", "127.0.0.1",
           "--leader-elect=false")  # fmt: skip
@@ -166,7 +169,7 @@ def up(count: int) -> None:
 def down() -> None:
     for node in nodes():
         node.down()
-    for name in ("dns", "scheduler", "controller-manager", "apiserver", "etcd"):
+    for name in ("dns", "volumes", "scheduler", "controller-manager", "apiserver", "etcd"):
         # The apiserver would wait for its watches to end by themselves.
         stop(name, 2)
     subprocess.run(["ip", "link", "del", BRIDGE], stderr=subprocess.DEVNULL)

@@ -28,6 +28,7 @@ from mtv_operator.virt_handler.guest_network import GuestNetwork
 
 log = logging.getLogger(__name__)
 
+DHCP_PORT = 67
 NFT_TIMEOUT_S = 20.0
 SIOCETHTOOL = 0x8946  # linux/sockios.h
 ETHTOOL_STXCSUM = 0x17  # linux/ethtool.h
@@ -82,6 +83,8 @@ def _apply(network: GuestNetwork, uid: int) -> PodAddress:
     _switch_checksums_off(guest_network.BRIDGE)
     for name in ("ip_forward", f"conf/{guest_network.BRIDGE}/route_localnet"):
         Path(f"/proc/sys/net/ipv4/{name}").write_text("1")
+    # The launcher answers DHCP without any capability.
+    Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text(f"{DHCP_PORT}")
     _load_rules(guest_network.rules(network))
     return pod
 
