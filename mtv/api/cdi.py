@@ -1,8 +1,12 @@
-"""cdi.kubevirt.io/v1beta1, as far as VirtualMachines refer to it: DataVolumes and their sources."""
+"""cdi.kubevirt.io/v1beta1, as far as VirtualMachines and virtctl use it: DataVolumes, CDIConfig.
+
+Where CDI itself is installed its definitions stay, and its controllers do the work; these serve a
+home without it.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -121,3 +125,77 @@ class DataVolumeSpec(meta.Part, frozen=True, kw_only=True):
     source: DataVolumeSource | None = None
     source_ref: DataVolumeSourceRef | None = None
     storage: StorageSpec | None = None
+
+
+class DataVolumeCondition(meta.Part, frozen=True, kw_only=True):
+    type: str
+    status: str
+    reason: str | None = None
+    message: str | None = None
+    last_heartbeat_time: meta.Time | None = None
+    last_transition_time: meta.Time | None = None
+
+
+class DataVolumeStatus(meta.Part, frozen=True, kw_only=True):
+    claim_name: str | None = None
+    conditions: tuple[DataVolumeCondition, ...] = ()
+    phase: str | None = None
+    progress: str | None = None
+    restart_count: int | None = None
+
+
+class DataVolume(meta.Object, frozen=True, kw_only=True):
+    resource: ClassVar[meta.Resource] = meta.Resource(
+        group="cdi.kubevirt.io",
+        version="v1beta1",
+        plural="datavolumes",
+        singular="datavolume",
+        short_names=("dv", "dvs"),
+        categories=("all",),
+        status=True,
+        columns=(
+            meta.Column(name="Phase", path=".status.phase"),
+            meta.Column(name="Progress", path=".status.progress"),
+            meta.Column(name="Restarts", path=".status.restartCount", type="integer"),
+            meta.Column(name="Age", path=".metadata.creationTimestamp", type="date"),
+        ),
+    )
+    api_version: str = meta.always("cdi.kubevirt.io/v1beta1")
+    kind: str = meta.always("DataVolume")
+    spec: DataVolumeSpec
+    status: DataVolumeStatus | None = None
+
+
+class FilesystemOverhead(meta.Part, frozen=True, kw_only=True):
+    global_: str | None = msgspec.field(name="global", default=None)
+    storage_class: dict[str, str] = {}
+
+
+class CDIConfigSpec(meta.Part, frozen=True, kw_only=True):
+    feature_gates: tuple[str, ...] = ()
+    upload_proxy_url_override: str | None = msgspec.field(
+        name="uploadProxyURLOverride", default=None
+    )
+
+
+class CDIConfigStatus(meta.Part, frozen=True, kw_only=True):
+    filesystem_overhead: FilesystemOverhead | None = None
+    scratch_space_storage_class: str | None = None
+    upload_proxy_url: str | None = msgspec.field(name="uploadProxyURL", default=None)
+
+
+class CDIConfig(meta.Object, frozen=True, kw_only=True):
+    resource: ClassVar[meta.Resource] = meta.Resource(
+        group="cdi.kubevirt.io",
+        version="v1beta1",
+        plural="cdiconfigs",
+        singular="cdiconfig",
+        namespaced=False,
+    )
+    api_version: str = meta.always("cdi.kubevirt.io/v1beta1")
+    kind: str = meta.always("CDIConfig")
+    spec: CDIConfigSpec = CDIConfigSpec()
+    status: CDIConfigStatus | None = None
+
+
+KINDS: tuple[type[meta.Object], ...] = (DataVolume, CDIConfig)

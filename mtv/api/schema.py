@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from mtv.api import forklift, installation, kubevirt, meta, mtv
+from mtv.api import cdi, forklift, installation, kubevirt, meta, mtv
 
 MANIFESTS = Path(__file__).parents[2] / "operator/manifests/crds"
 NOTE = "# Written by `make crds` from mtv/api; change the types instead.\n"
@@ -171,6 +171,11 @@ def _union(types: Iterable[Any]) -> dict[str, Any]:
 def definitions() -> list[dict[str, Any]]:
     """Return the CustomResourceDefinitions of all our kinds."""
     return [definition(kind) for kind in KINDS]
+
+
+def data_volume_definitions() -> list[dict[str, Any]]:
+    """Return the definitions of what is CDI's, for a home where that is not installed."""
+    return [definition(kind) for kind in cdi.KINDS]
 
 
 def files() -> dict[str, str]:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
+from mtv import errors
 from mtv.api import core
 from mtv.inventory.model import Moref
+from mtv_operator.data_volumes import controllers as data_volumes
 from mtv_operator.migration import controllers as migration
 from mtv_operator.migration import disk_transfer, provider
 from mtv_operator.migration.disk_transfer_controller import DiskTransfers
@@ -21,7 +23,13 @@ from mtv_operator.virt_controller import controllers as virtual_machines
 Enqueue = Callable[[str, Key], None]
 
 
-MIGRATION, VIRTUAL_MACHINES = PARTS = ("migration", "virtual-machines")
+MIGRATION, VIRTUAL_MACHINES, DATA_VOLUMES = PARTS = (
+    "migration",
+    "virtual-machines",
+    "data-volumes",  # where CDI is absent: two that fill the same claim would harm it
+)
+DEFAULT_PARTS = (MIGRATION, VIRTUAL_MACHINES)
+DATA_VOLUME_API = "/apis/cdi.kubevirt.io/v1beta1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +44,7 @@ class Options:
     namespace: str = "mtv"
     launcher_image: str = "mtv"
     lease: str = "mtv-controller"
-    parts: tuple[str, ...] = PARTS
+    parts: tuple[str, ...] = DEFAULT_PARTS
     virt_operator: bool = False
     host_provider: bool = False
 
@@ -59,6 +67,15 @@ def assemble(
         parts.append(_migration(client, caches, inventories, options))
     if VIRTUAL_MACHINES in options.parts:
         parts.append(_virtual_machines(client, caches, options))
+    if DATA_VOLUMES in options.parts:
+        filling = data_volumes.build(client, caches, options.launcher_image)
+        parts.append(
+            Assembled(
+                controllers=filling.controllers,
+                wire=filling.wire,
+                inventory_changed=lambda *_: None,
+            )
+        )
 
     def wire(enqueue: Enqueue) -> None:
         for part in parts:
@@ -100,12 +117,22 @@ def _virtual_machines(client: Client, caches: Caches, options: Options) -> Assem
     settings = virtual_machines.Settings(
         image=options.launcher_image,
         version=metadata.version("mtv"),
+        data_volumes=DATA_VOLUMES in options.parts or _has_data_volumes(client),
         keeps_installation=not options.virt_operator,
     )
     built = virtual_machines.build(client, caches, settings)
     return Assembled(
         controllers=built.controllers, wire=built.wire, inventory_changed=lambda *_: None
     )
+
+
+def _has_data_volumes(client: Client) -> bool:
+    """Tell whether the API has DataVolumes: CDI's, on a cluster."""
+    try:
+        client.raw("GET", DATA_VOLUME_API)
+    except errors.MigrationError:
+        return False
+    return True
 
 
 def _host_of(inventories: Inventories, key: Key, vm_id: str) -> str:

@@ -138,7 +138,7 @@ def _options(arguments: list[str]) -> Options:
     parser.add_argument("--namespace", default="mtv", help="namespace of the leader's Lease")
     parser.add_argument("--lease", default="mtv-controller", help="name of the leader's Lease")
     parser.add_argument(
-        "--controllers", dest="parts", default=",".join(assembly.PARTS), metavar="PART,…",
+        "--controllers", dest="parts", default=",".join(assembly.DEFAULT_PARTS), metavar="PART,…",
         help="which controllers to run (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(

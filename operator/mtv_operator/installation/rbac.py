@@ -82,6 +82,7 @@ VIRTUAL_MACHINES = [
     rule("", "pods/eviction", "create"),
     rule("", "nodes namespaces persistentvolumeclaims persistentvolumes", *READ),
     rule("", "nodes", "patch"),
+    rule("cdi.kubevirt.io", "datavolumes", "get", "list", "watch", "create"),
     rule("policy", "poddisruptionbudgets", *ALL),
     rule("apps", "controllerrevisions", *ALL),
     rule("storage.k8s.io", "storageclasses", *READ),
@@ -102,6 +103,7 @@ VIRT_API = [
     rule("instancetype.kubevirt.io", "*", *READ),
     rule("cdi.kubevirt.io", "*", *READ),
     rule("", "pods nodes namespaces persistentvolumeclaims", *READ),
+    rule("", "secrets", "get"),  # keys of uploads
     rule("", "pods/eviction", "create"),
     rule("apiregistration.k8s.io", "apiservices", *APPLY),
     rule(

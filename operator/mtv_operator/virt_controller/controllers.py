@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mtv.api import core, installation, kubevirt, well_known
+from mtv.api import cdi, core, installation, kubevirt, well_known
 from mtv_operator.objects import Cache, Caches, Client, Key
 from mtv_operator.reconciling import Controller
-from mtv_operator.virt_controller import instance
+from mtv_operator.virt_controller import data_volume_templates, instance
 from mtv_operator.virt_controller.instance_controller import InstanceController
-from mtv_operator.virt_controller.small_controllers import (
-    InstallationController,
+from mtv_operator.virt_controller.migration_controller import (
+    EvacuationController,
     MigrationController,
-    NodeController,
 )
+from mtv_operator.virt_controller.small_controllers import InstallationController, NodeController
 from mtv_operator.virt_controller.virtual_machine_controller import VirtualMachineController
 
 Enqueue = Callable[[str, Key], None]
@@ -33,6 +33,7 @@ class Settings:
 
     image: str = "mtv"  # of launcher pods; on the embedded node every image is this machine
     version: str = "0"
+    data_volumes: bool = False  # the API has DataVolumes
     keeps_installation: bool = True  # no virt-operator writes the KubeVirt object's status
 
 
@@ -47,6 +48,7 @@ class World:
     claims: Cache[core.PersistentVolumeClaim]
     nodes: Cache[core.Node]
     installations: Cache[installation.KubeVirt]
+    data_volumes: Cache[cdi.DataVolume] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +69,10 @@ def build(client: Client, caches: Caches, settings: Settings) -> Built:
         claims=caches.watch(core.PersistentVolumeClaim),
         nodes=caches.watch(core.Node),
         installations=caches.watch(installation.KubeVirt),
+        data_volumes=caches.watch(cdi.DataVolume) if settings.data_volumes else None,
     )
     found: tuple[Controller, ...] = (
-        VirtualMachineController(client, world.vms, world.instances),
+        VirtualMachineController(client, world.vms, world.instances, world.data_volumes),
         InstanceController(
             client,
             instances=world.instances,
@@ -80,7 +83,17 @@ def build(client: Client, caches: Caches, settings: Settings) -> Built:
             installations=world.installations,
             image=settings.image,
         ),
-        MigrationController(client, world.migrations),
+        MigrationController(
+            client,
+            migrations=world.migrations,
+            instances=world.instances,
+            pods=world.pods,
+            claims=world.claims,
+            nodes=world.nodes,
+            installations=world.installations,
+            image=settings.image,
+        ),
+        EvacuationController(client, world.instances, world.migrations),
         NodeController(client, world.nodes),
     )
     if settings.keeps_installation:
@@ -99,6 +112,18 @@ def _wire(world: World, enqueue: Enqueue) -> None:
     """Have changes of one kind reconciled where they matter."""
     vm, vmi = VirtualMachineController.name, InstanceController.name
 
+    def of_instance(key: Key, found: kubevirt.VirtualMachineInstance | None) -> None:
+        of_vm(key, found)
+        enqueue(EvacuationController.name, key)
+        for one in world.migrations.list(key.namespace):
+            if one.spec.vmi_name == key.name:
+                enqueue(MigrationController.name, key_of(one))
+
+    def of_migration(key: Key, found: kubevirt.VirtualMachineInstanceMigration | None) -> None:
+        enqueue(MigrationController.name, key)
+        if found is not None:
+            enqueue(EvacuationController.name, Key(key.namespace, found.spec.vmi_name or ""))
+
     def of_vm(key: Key, _: object) -> None:
         enqueue(vm, key)
         enqueue(vmi, key)
@@ -106,18 +131,33 @@ def _wire(world: World, enqueue: Enqueue) -> None:
     def of_pod(key: Key, pod: core.Pod | None) -> None:
         for name in owners(world, key, pod):
             enqueue(vmi, Key(key.namespace, name))
+        job = pod.metadata.annotations.get(well_known.MIGRATION_NAME) if pod is not None else None
+        if job:
+            enqueue(MigrationController.name, Key(key.namespace, job))
 
     def of_claim(key: Key, _: object) -> None:
         for one in world.instances.list(key.namespace):
             if key.name in instance.claim_names(one):
                 enqueue(vmi, Key(key.namespace, one.metadata.name))
 
+    def of_data_volume(key: Key, found: cdi.DataVolume | None) -> None:
+        for one in world.vms.list(key.namespace):
+            if key.name in data_volume_templates.names(one):
+                enqueue(vm, Key(key.namespace, one.metadata.name))
+
+    if world.data_volumes is not None:
+        world.data_volumes.on_change(of_data_volume)
     world.vms.on_change(of_vm)
-    world.instances.on_change(of_vm)
+    world.instances.on_change(of_instance)
     world.pods.on_change(of_pod)
     world.claims.on_change(of_claim)
-    world.migrations.on_change(lambda key, _: enqueue(MigrationController.name, key))
+    world.migrations.on_change(of_migration)
     world.nodes.on_change(lambda key, _: enqueue(NodeController.name, key))
+
+
+def key_of(one: kubevirt.VirtualMachineInstanceMigration) -> Key:
+    """Return where a migration is."""
+    return Key(one.metadata.namespace, one.metadata.name)
 
 
 def owners(world: World, key: Key, pod: core.Pod | None) -> list[str]:

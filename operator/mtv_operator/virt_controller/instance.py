@@ -18,6 +18,7 @@ import msgspec
 from mtv import errors
 from mtv.api import core, kubevirt, quantities, well_known
 from mtv.api.configuration import Configuration
+from mtv_operator.data_volumes import names
 from mtv_operator.reconciling import Decision
 from mtv_operator.virt_controller import (
     conditions,
@@ -175,6 +176,13 @@ def _before_pod(
             message,
             now,
         )
+    unfilled = [
+        name
+        for name, claim in observed.claims.items()
+        if claim is not None and not names.is_filled(claim)
+    ]
+    if unfilled:
+        return _waits_for_data(instance, unfilled, now), []
     around = launcher_pod.Surroundings(
         image=observed.image,
         configuration=observed.configuration,
@@ -188,8 +196,25 @@ def _before_pod(
             observed, _moved(instance, Phase.PENDING, now), "FailedCreate", str(fault), now
         )
     kept = conditions.without(_status(instance).conditions, "Synchronized")
+    if conditions.find(kept, "DataVolumesReady") is not None:
+        ready = instance_conditions.Condition(
+            type="DataVolumesReady", status="True", reason="AllDVsReady"
+        )
+        kept = conditions.put(kept, ready, now)
     pending = _with_status(_moved(instance, Phase.PENDING, now), conditions=kept)
     return pending, [CreatePod(pod=made)]
+
+
+def _waits_for_data(instance: Vmi, unfilled: list[str], now: datetime) -> Vmi:
+    """Say which claims are still being filled."""
+    new = instance_conditions.Condition(
+        type="DataVolumesReady",
+        status="False",
+        reason=printable_status.NOT_FILLED,
+        message=f"not filled yet: {', '.join(unfilled)}",
+    )
+    found = conditions.put(_status(instance).conditions, new, now)
+    return _with_status(_moved(instance, Phase.PENDING, now), conditions=found)
 
 
 def not_synchronized(

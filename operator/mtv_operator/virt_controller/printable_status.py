@@ -5,15 +5,16 @@ A table of which the first row that fits counts; words and order are upstream's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
-from mtv.api import kubevirt
-from mtv_operator.virt_controller import conditions, phases
+from mtv.api import cdi, kubevirt
+from mtv_operator.virt_controller import conditions, data_volume_templates, phases
 from mtv_operator.virt_controller.phases import Phase
 from mtv_operator.virt_controller.run_strategy import RunStrategy, Wish
 
 # Reasons of the condition Synchronized, set by `instance`.
+NOT_FILLED = "NotAllDVsReady"  # of the condition DataVolumesReady
 PVC_NOT_FOUND = "FailedPvcNotFound"
 ERR_IMAGE_PULL = "ErrImagePull"
 IMAGE_PULL_BACK_OFF = "ImagePullBackOff"
@@ -31,6 +32,7 @@ class Seen:
     instance: kubevirt.VirtualMachineInstance | None
     strategy: RunStrategy | None
     wish: Wish
+    data_volumes: Mapping[str, cdi.DataVolume] = field(default_factory=dict)
 
     @property
     def conditions(self) -> tuple[kubevirt.VirtualMachineInstanceCondition, ...]:
@@ -76,6 +78,17 @@ def _crash_loop(seen: Seen) -> bool:
     return failed and seen.strategy in _REPEATING
 
 
+def _data_volume_error(seen: Seen) -> bool:
+    starting = seen.instance is None and _starting(seen)
+    return starting and bool(data_volume_templates.trouble(seen.vm, seen.data_volumes))
+
+
+def _provisioning(seen: Seen) -> bool:
+    waits = conditions.has_reason(seen.conditions, "DataVolumesReady", "False", NOT_FILLED)
+    starting = seen.instance is None and _starting(seen)
+    return waits or (starting and not data_volume_templates.are_ready(seen.vm, seen.data_volumes))
+
+
 TABLE: tuple[tuple[str, Callable[[Seen], bool]], ...] = (
     ("Terminating", lambda seen: seen.vm.metadata.deletion_timestamp is not None),
     ("Stopping", _stopping),
@@ -83,7 +96,9 @@ TABLE: tuple[tuple[str, Callable[[Seen], bool]], ...] = (
     ("Paused", lambda seen: conditions.is_true(seen.conditions, "Paused")),
     ("Running", lambda seen: seen.phase is Phase.RUNNING),
     ("ErrorPvcNotFound", _not_synchronized(PVC_NOT_FOUND)),
+    ("DataVolumeError", _data_volume_error),
     ("ErrorUnschedulable", _unschedulable),
+    ("Provisioning", _provisioning),
     ("ErrImagePull", _not_synchronized(ERR_IMAGE_PULL)),
     ("ImagePullBackOff", _not_synchronized(IMAGE_PULL_BACK_OFF)),
     ("Starting", _starting),

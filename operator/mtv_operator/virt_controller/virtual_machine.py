@@ -6,16 +6,17 @@ instance that it was read from is deleted: a pass either writes records or acts 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
 
-from mtv.api import kubevirt, meta, well_known
+from mtv.api import cdi, kubevirt, meta, well_known
 from mtv_operator.reconciling import Decision
 from mtv_operator.virt_controller import (
     conditions,
+    data_volume_templates,
     new_instance,
     phases,
     printable_status,
@@ -30,6 +31,7 @@ OWN_CONDITIONS = ("Ready", "Failure", "RestartRequired")
 RESTART_MESSAGE = "a non-live-updatable field was changed in the template spec"
 ORPHAN = "orphan"  # metav1.FinalizerOrphanDependents
 NAME_TAKEN = "NameTaken"
+DATA_VOLUME_ERROR = "DataVolumeError"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class Observed:
 
     vm: kubevirt.VirtualMachine
     instance: kubevirt.VirtualMachineInstance | None = None
+    data_volumes: Mapping[str, cdi.DataVolume] = field(default_factory=dict)  # of its templates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,13 @@ class MarkGeneration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CreateDataVolume:
+    """Make a disk that the VM brings along."""
+
+    volume: cdi.DataVolume
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchOn:
     """Change the spec so that the VM runs: a start of a Halted VM."""
 
@@ -94,6 +104,7 @@ Action = (
     | Adopt
     | ReleaseInstance
     | MarkGeneration
+    | CreateDataVolume
     | SwitchOn
 )
 Plan = Decision[Action, kubevirt.VirtualMachineStatus]
@@ -116,6 +127,9 @@ def decide(observed: Observed, now: datetime) -> Plan:
         return Decision(actions=(AddFinalizer(),))
     if instance is not None and owner is None and not phases.is_going(instance):
         return Decision(actions=(Adopt(),))
+    missing = data_volume_templates.missing(vm, observed.data_volumes)
+    if missing:
+        return Decision(actions=tuple(CreateDataVolume(volume=one) for one in missing))
     recorded = _recorded(vm, instance, now)
     strategy = run_strategy.of(vm.spec)
     course = run_strategy.course(strategy, recorded, instance, now)
@@ -135,7 +149,7 @@ def decide(observed: Observed, now: datetime) -> Plan:
         status = msgspec.structs.replace(status, run_strategy=strategy)
     return Decision(
         status=status,
-        actions=_actions(vm, instance, course, recorded),
+        actions=_actions(observed, instance, course, recorded),
         requeue_after_s=course.wait_s + 0.05 if course.wish is Wish.WAIT else None,
     )
 
@@ -157,12 +171,15 @@ def _records(status: kubevirt.VirtualMachineStatus) -> tuple[object, object]:
 
 
 def _actions(
-    vm: kubevirt.VirtualMachine,
+    observed: Observed,
     instance: kubevirt.VirtualMachineInstance | None,
     course: Course,
     recorded: kubevirt.VirtualMachineStatus,
 ) -> tuple[Action, ...]:
+    vm = observed.vm
     if course.wish is Wish.START and vm.spec.template.spec is not None:
+        if not data_volume_templates.are_ready(vm, observed.data_volumes):
+            return ()
         paused = run_strategy.wants_paused(recorded.state_change_requests)
         return (CreateInstance(instance=new_instance.of(vm, paused=paused)),)
     if course.wish is Wish.SWITCH_ON:
@@ -237,6 +254,7 @@ def _status(
         instance=instance,
         strategy=run_strategy.of(vm.spec),
         wish=course.wish,
+        data_volumes=observed.data_volumes,
     )
     return msgspec.structs.replace(
         recorded,
@@ -304,7 +322,15 @@ def _with_failure(
             message="spec.template.spec is missing",
         )
         return conditions.put(found, failure, now)
-    if instance is None and wanted:
+    why = data_volume_templates.trouble(observed.vm, observed.data_volumes)
+    if instance is None and wanted and why:
+        failure = Condition(type="Failure", status="True", reason=DATA_VOLUME_ERROR, message=why)
+        return conditions.put(found, failure, now)
+    if (
+        instance is None
+        and wanted
+        and not conditions.has_reason(found, "Failure", "True", DATA_VOLUME_ERROR)
+    ):
         return found
     return conditions.without(found, "Failure")
 

@@ -8,9 +8,9 @@ from typing import assert_never
 import msgspec
 
 from mtv import errors
-from mtv.api import json_patch, kubevirt, meta, well_known
+from mtv.api import cdi, json_patch, kubevirt, meta, well_known
 from mtv_operator.objects import Cache, Client, Key
-from mtv_operator.virt_controller import conditions, virtual_machine
+from mtv_operator.virt_controller import conditions, data_volume_templates, virtual_machine
 from mtv_operator.virt_controller.virtual_machine import Observed
 
 COMPONENT = "virtualmachine-controller"
@@ -26,15 +26,30 @@ class VirtualMachineController:
         client: Client,
         vms: Cache[kubevirt.VirtualMachine],
         instances: Cache[kubevirt.VirtualMachineInstance],
+        data_volumes: Cache[cdi.DataVolume] | None = None,
     ) -> None:
         self._client, self._vms, self._instances = client, vms, instances
+        self._data_volumes = data_volumes
 
     def observe(self, key: Key) -> Observed | None:
         """Return the VM and the instance of its name."""
         vm = self._vms.get(*key)
         if vm is None:
             return None
-        return Observed(vm=vm, instance=self._instances.get(*key))
+        return Observed(
+            vm=vm, instance=self._instances.get(*key), data_volumes=self._volumes_of(vm)
+        )
+
+    def _volumes_of(self, vm: kubevirt.VirtualMachine) -> dict[str, cdi.DataVolume]:
+        """Return the DataVolumes of a VM's templates that exist."""
+        found = {}
+        for name in data_volume_templates.names(vm):
+            known = self._data_volumes
+            one = known.get(vm.metadata.namespace, name) if known is not None else None
+            one = one or self._client.find(cdi.DataVolume, name, vm.metadata.namespace)
+            if one is not None:
+                found[name] = one
+        return found
 
     def decide(self, observed: Observed, now: datetime) -> virtual_machine.Plan:
         """Return what the VM needs."""
@@ -55,6 +70,8 @@ class VirtualMachineController:
                 self._set_finalizers(vm, _without(vm, well_known.VM_FINALIZER))
             case virtual_machine.CreateInstance(instance=new):
                 self._create(observed, new)
+            case virtual_machine.CreateDataVolume(volume=volume):
+                self._create_data_volume(vm, volume)
             case virtual_machine.SwitchOn():
                 self._switch_on(vm)
             case virtual_machine.DeleteInstance(uid=uid):
@@ -86,6 +103,14 @@ class VirtualMachineController:
             f"{vm.metadata.name}",
             component=COMPONENT,
         )
+
+    def _create_data_volume(self, vm: kubevirt.VirtualMachine, volume: cdi.DataVolume) -> None:
+        try:
+            self._client.create(volume)
+        except errors.AlreadyExists:
+            return
+        message = f"Created DataVolume {volume.metadata.name}"
+        self._client.record(vm, "SuccessfulDataVolumeCreate", message, component=COMPONENT)
 
     def _say_failure(self, observed: Observed, message: str) -> None:
         """Store why the instance cannot be made."""

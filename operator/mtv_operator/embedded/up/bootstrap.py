@@ -35,6 +35,7 @@ PATIENCE_S = 120.0
 RETRY_S = 0.1
 NAMESPACES = ("default", "kube-system", "kube-node-lease", "kubevirt", "mtv")
 PLURALS = {
+    "CDIConfig": "cdiconfigs",
     "ClusterRole": "clusterroles",
     "ClusterRoleBinding": "clusterrolebindings",
     "CustomResourceDefinition": "customresourcedefinitions",
@@ -87,10 +88,12 @@ def objects(settings: Settings) -> list[dict[str, Any]]:
     return [
         *(namespace(name) for name in NAMESPACES),
         *schema.definitions(),
+        *schema.data_volume_definitions(),
         *rbac.objects(rbac.EMBEDDED),
         *(msgspec.to_builtins(one) for one in classes.built_in()),
         kubevirt(emulation),
         host_provider(),
+        cdi_config(f"https://{settings.network.gateway}:{up_settings.VIRT_API_PORT}"),
     ]
 
 
@@ -124,6 +127,19 @@ def kubevirt(emulation: bool) -> dict[str, Any]:
         "kind": "KubeVirt",
         "metadata": {"name": configuration.NAME, "namespace": configuration.NAMESPACE},
         "spec": {"configuration": {"developerConfiguration": {"useEmulation": emulation}}},
+    }
+
+
+def cdi_config(upload_url: str) -> dict[str, Any]:
+    """Return CDI's configuration, where `virtctl image-upload` looks for whom to give the disk."""
+    return {
+        "apiVersion": "cdi.kubevirt.io/v1beta1",
+        "kind": "CDIConfig",
+        "metadata": {"name": "config"},
+        "status": {
+            "uploadProxyURL": upload_url,
+            "filesystemOverhead": {"global": "0.06"},
+        },
     }
 
 

@@ -35,6 +35,7 @@ def build(settings: Settings, credentials: Credentials) -> list[Component]:
             "controller",
             "mtv-controller",
             *("--transfer-host-network", *kubeconfig["controller"]),
+            *("--controllers", "migration,virtual-machines,data-volumes"),
         ),
         _after("virt-api", "virt-api", *_virt_api(settings, credentials, kubeconfig)),
         _after("inventory", "mtv-inventory", *_inventory(settings, credentials, kubeconfig)),
