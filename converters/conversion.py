@@ -17,13 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from converters import checksum, journal, verification
+from converters import checksum, journal
 from converters.errors import ImageError, SinkError
 from converters.journal import Journal, State
 from converters.pipeline import Copy, Options, Progress
-from converters.sinks.block_device import BlockDeviceSink
 from converters.sinks.contract import Sink
-from converters.sinks.qcow2_file import Qcow2Sink
 from converters.sinks.raw_file import RawFileSink
 from converters.sources.contract import Source
 
@@ -131,6 +129,8 @@ def _copied(
         progress, sums = running.progress(), running.sums
     on_stage(Stage(name="copying", progress=progress))
     if order.verify:
+        from converters import verification  # most copies need neither this nor other sinks
+
         verification.verify(
             sums, sink, order.options, block_bytes=source.block_bytes,
             whole=not state.extents,
@@ -154,8 +154,12 @@ def _copied(
 
 def _sink(order: Order, *, device: bool) -> Sink:
     if device:
+        from converters.sinks.block_device import BlockDeviceSink
+
         return BlockDeviceSink(order.target)
     if order.format is TargetFormat.QCOW2:
+        from converters.sinks.qcow2_file import Qcow2Sink
+
         return Qcow2Sink(order.target)
     return RawFileSink(order.target)
 

@@ -13,10 +13,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Self
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Self
 
-from converters import opening, packages
+from converters import opening
 from converters.errors import UnsupportedImage
 from converters.images.identify import START_BYTES, Format, identify
 from converters.sources.byte_stream import ByteStream, FileStream, PipeStream
@@ -25,6 +24,9 @@ from converters.sources.image_file import ImageFile
 from converters.sources.raw_stream import RawStream
 from converters.sources.vmdk_stream import VmdkStream
 from converters.sources.wrapped_stream import Gunzipped, Peeked
+
+if TYPE_CHECKING:
+    from converters import packages
 
 STANDARD_INPUT = "-"
 _MOST_WRAPPINGS = 2
@@ -111,7 +113,7 @@ def open_disks(
     """
     found = Found()
     try:
-        scheme = urlsplit(text).scheme if "://" in text else ""
+        scheme = text.partition("://")[0].lower() if "://" in text else ""
         if text == STANDARD_INPUT:
             _from_stream(found, PipeStream(0), known, size_bytes)
         elif scheme in ("nbd", "nbds", "nbd+unix"):
@@ -131,6 +133,7 @@ def open_disks(
 def open_url(url: str) -> ByteStream:
     """Return the body of a URL; certificates are checked."""
     import ssl
+    from urllib.parse import unquote, urlsplit
 
     from converters.sources.http_connection import Server
     from converters.sources.http_stream import HttpStream
@@ -158,6 +161,8 @@ def _from_stream(
             stream = Gunzipped(peeked)
         match format_:
             case Format.OVA:
+                from converters import packages  # a single disk is none
+
                 found.hold_package(packages.read_package(peeked))
             case Format.VMDK_SPARSE:
                 found.hold(stream.name, VmdkStream(peeked))
@@ -188,6 +193,8 @@ def _from_path(
     format_ = known or identify(start)
     found.files = (path,)
     if format_ in (Format.OVA, Format.OVF):
+        from converters import packages
+
         found.hold_package(packages.open_package(path))
         return
     if format_ is Format.GZIP:

@@ -17,9 +17,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from mtv import errors
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
+from mtv.cli.ending import ended
+from mtv.cli.ending import show as show
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,25 +107,7 @@ def run() -> None:
         format="%(levelname)s %(name)s: %(message)s",
     )
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries are said by our errors
-    try:
-        app(prog_name="mtv")
-    except errors.MigrationError as error:
-        show(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader (`| head`) has what it wanted; the interpreter must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-
-
-def show(error: errors.MigrationError) -> None:
-    """Print an error as people read it: what is wrong, then the way out."""
-    print(f"error: {error}", file=sys.stderr)
-    if error.hint:
-        print(f"\nhint: {error.hint}", file=sys.stderr)
+    ended(lambda: app(prog_name="mtv"))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from servers import until
 
 from converters import testing
 from mtv import errors
-from mtv.cli import convert, progress_line
+from mtv.cli import conversions, convert, progress_line
 
 MTV = str(Path(sys.executable).parent / "mtv")
 DISK = testing.sample_disk((3 << 20) + 512, seed=21)
@@ -157,13 +157,13 @@ def test_info_when_image_is_cut_is_an_error(vmdk):
     [("100", 100), ("1k", 1024), ("1.5G", 3 << 29), ("2 MiB/s", 2 << 20), ("1T", 1 << 40)],
 )
 def test_size_when_written_as_people_do_is_bytes(text, count):
-    assert convert.parse_size(text, "--limit") == count
+    assert conversions.parse_size(text, "--limit") == count
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1E", "0", "1..2M"])
 def test_size_when_it_is_none_is_refused(text):
     with pytest.raises(errors.BadInput, match="expected a size like 100M"):
-        convert.parse_size(text, "--limit")
+        conversions.parse_size(text, "--limit")
 
 
 def test_line_when_rendered_shows_share_rate_and_time_left():
@@ -177,3 +177,49 @@ def test_line_when_rendered_shows_share_rate_and_time_left():
     assert line == (
         "web1  copying  25 % [######                  ] 1.0 GiB of 4.0 GiB  512 MiB/s  0:06 left"
     )
+
+
+def test_plain_when_compared_with_typer_knows_the_same_options():
+    import typer
+
+    command = typer.main.get_command(convert.app)
+    known = {name for one in command.params for name in one.opts if name.startswith("-")}
+    helps = {"--help", "--install-completion", "--show-completion"}
+    assert known - helps == {*conversions.FLAGS, *conversions.VALUES}
+
+
+@pytest.mark.parametrize(
+    "line", ["a b", "-q a b -f qcow2 -j 2", "a --limit=1M b --verify -o json", "- b --disk 2"]
+)
+def test_plain_when_line_is_usual_wishes_what_typer_does(line, monkeypatch):
+    import typer
+
+    words = line.split()
+    seen = []
+    monkeypatch.setattr(conversions, "convert", seen.append)
+    typer.main.get_command(convert.app).main(words, standalone_mode=False)
+    assert [conversions.plain(words)] == seen
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "a",
+        "a b c",
+        "--help",
+        "a b -j x",
+        "a b -j 99",
+        "a b -f raww",
+        "a b -o xml",
+        "a b --limit",
+        "a b --limit -q",
+        "a b --disk 0",
+        "a b -fraw",
+        "a b -f=raw",
+        "a b --unknown",
+        "a b --limit=",
+    ],
+)
+def test_plain_when_line_is_unusual_leaves_it_to_typer(line):
+    assert conversions.plain(line.split()) is None
