@@ -6,7 +6,7 @@ DOUBLE := tests/vcenter/vcenter-double
 NATIVE := converters/_native.abi3.so
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test lint types bench crds docs clean
+.PHONY: help setup demo demo-down test test-guests lint types bench crds docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -54,6 +54,12 @@ demo-down: ## take away everything that the demo made
 
 test: setup ## everything that proves it works, fast ones first
 	@$(BIN)/pytest
+
+test-guests: setup ## guests as on VMware, adapted and booted (minutes each)
+	@missing=$$(grep -v '^#' packages-guests.txt | xargs dpkg-query -W -f='$${Status} $${Package}\n' 2>&1 \
+	  | sed -nE 's/^dpkg-query: no packages found matching (.*)/\1/p; s/^.*(not-installed|config-files) (.*)/\2/p'); \
+	test -z "$$missing" || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+	@$(BIN)/pytest -m guests
 
 lint: .venv/.synced ## style and import rules
 	@$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 # Markers by what their tests cost; unmarked ones come before them, in their own order.
-COSTS = {"vcenter": 1, "netns": 2, "libvirt": 3, "cluster": 4, "e2e": 5}
+COSTS = {"vcenter": 1, "netns": 2, "libvirt": 3, "cluster": 4, "e2e": 5, "guests": 6}
 SLOW_FOLDERS = {"conformance": 1, "e2e": 5}
 
 
