@@ -26,6 +26,7 @@ from mtv_operator.virt_api import (
     serving,
     statuses,
     streams,
+    uploads,
 )
 from mtv_operator.virt_api.admission import World
 from mtv_operator.virt_api.authorization import Target
@@ -48,6 +49,7 @@ class Application:
     world: Callable[[], World]
     proxies: frozenset[str]  # names of the front proxy's certificate; empty: any
     version: str
+    uploads: bool = False  # CDI's part is ours: it is not installed
 
     def asgi(self) -> Starlette:
         """Return the ASGI application."""
@@ -63,6 +65,8 @@ class Application:
             Route(path, self._webhook(hook), methods=["POST"])
             for path, hook in admission.WEBHOOKS.items()
         ]
+        if self.uploads:
+            routes += uploads.routes(self.backend, self._authorize)
         for version in discovery.VERSIONS:
             routes += self._of_version(version)
         return Starlette(

@@ -44,6 +44,7 @@ class Target:
     namespace: str = ""
     name: str = ""
     version: str = discovery.PREFERRED
+    group: str = discovery.GROUP
 
 
 def caller_of(headers: Headers, peer: str | None, allowed: frozenset[str]) -> Caller:
@@ -81,7 +82,7 @@ def review(caller: Caller, target: Target) -> dict[str, Any]:
         "user": caller.user,
         "groups": list(caller.groups),
         "resourceAttributes": {
-            "group": discovery.GROUP,
+            "group": target.group,
             "version": target.version,
             "resource": target.resource,
             "verb": target.verb,
@@ -114,9 +115,9 @@ def check(client: Client, caller: Caller, target: Target) -> None:
     sub = f"/{target.subresource}" if target.subresource else ""
     where = f' in the namespace "{target.namespace}"' if target.namespace else ""
     message = (
-        f'{target.resource}.{discovery.GROUP} "{target.name}" is forbidden: User "{caller.user}" '
+        f'{target.resource}.{target.group} "{target.name}" is forbidden: User "{caller.user}" '
         f'cannot {target.verb} resource "{target.resource}{sub}" in API group '
-        f'"{discovery.GROUP}"{where}'
+        f'"{target.group}"{where}'
     )
     reason = status.get("reason")
     raise Refusal(403, f"{message}: {reason}" if reason else message)

@@ -65,6 +65,7 @@ class Settings:
     handler_port: int
     trusted: frozenset[str]
     register: bool
+    uploads: bool = False
 
 
 def parse(arguments: list[str]) -> Settings:
@@ -104,6 +105,10 @@ def parse(arguments: list[str]) -> Settings:
         "--trusted-user", action="append", default=[], metavar="USER",
         help="one more user who may write the status of instances",
     )  # fmt: skip
+    add(
+        "--uploads", action="store_true",
+        help="take uploads into claims, where CDI is not installed",
+    )  # fmt: skip
     add("--no-register", action="store_true", help="do not make webhooks and APIServices")
     given = parser.parse_args(arguments)
     label, _, value = given.service_selector.partition("=")
@@ -120,6 +125,7 @@ def parse(arguments: list[str]) -> Settings:
         handler_port=given.handler_port,
         trusted=frozenset((*TRUSTED, *given.trusted_user)),
         register=not given.no_register,
+        uploads=given.uploads,
     )
 
 
@@ -168,6 +174,7 @@ def serve(settings: Settings) -> None:
             world=lambda: world_of(client, installed, settings.trusted),
             proxies=settings.proxy_names,
             version=metadata.version("mtv"),
+            uploads=settings.uploads,
         )
         host, _, port = settings.listen.rpartition(":")
         config = uvicorn.Config(
@@ -247,7 +254,9 @@ def register(client: Client, settings: Settings) -> None:
     query = (("fieldManager", MANAGER), ("force", "true"))
     selector = dict([settings.selector]) if settings.selector else None
     authority = _authority(settings)
-    for document in registration.objects(settings.advertise, authority, selector=selector):
+    for document in registration.objects(
+        settings.advertise, authority, selector=selector, with_uploads=settings.uploads
+    ):
         path = registration.path_of(document)
         client.raw("PATCH", path, document, content_type=APPLY, query=query)
 

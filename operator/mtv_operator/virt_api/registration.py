@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtv.api import forklift, kubevirt
-from mtv_operator.virt_api import discovery
+from mtv_operator.virt_api import discovery, uploads
 
 NAMESPACE, SERVICE = "kubevirt", "virt-api"
 PORT = 443
@@ -113,7 +113,11 @@ FORKLIFT = ("plans", "storagemaps")
 
 
 def objects(
-    address: str, ca: bytes, *, selector: Mapping[str, str] | None = None
+    address: str,
+    ca: bytes,
+    *,
+    selector: Mapping[str, str] | None = None,
+    with_uploads: bool = False,
 ) -> Sequence[Document]:
     """Return all objects, in the order in which they are applied.
 
@@ -126,6 +130,8 @@ def objects(
     if selector is None:
         found.append(endpoints(host.strip("[]"), int(port)))
     found += [api_service(version, bundle) for version in discovery.VERSIONS]
+    if with_uploads:
+        found.append(api_service(uploads.VERSION, bundle, uploads.GROUP))
     found.append(_webhooks("MutatingWebhookConfiguration", "virt-api-mutator", MUTATING, bundle))
     found.append(
         _webhooks("ValidatingWebhookConfiguration", "virt-api-validator", VALIDATING, bundle)
@@ -163,14 +169,14 @@ def endpoints(host: str, port: int) -> Document:
     }
 
 
-def api_service(version: str, bundle: str) -> Document:
-    """Return the APIService of one version of our group."""
+def api_service(version: str, bundle: str, group: str = discovery.GROUP) -> Document:
+    """Return the APIService of one version of a group that we serve."""
     return {
         "apiVersion": "apiregistration.k8s.io/v1",
         "kind": "APIService",
-        "metadata": {"name": f"{version}.{discovery.GROUP}", "labels": dict(LABELS)},
+        "metadata": {"name": f"{version}.{group}", "labels": dict(LABELS)},
         "spec": {
-            "group": discovery.GROUP,
+            "group": group,
             "version": version,
             "groupPriorityMinimum": 1000,
             "versionPriority": 15,

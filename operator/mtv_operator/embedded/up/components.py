@@ -98,6 +98,7 @@ def _virt_api(
         *("--tls-cert", str(credentials.virt_api.certificate)),
         *("--tls-key", str(credentials.virt_api.key)),
         *("--client-ca", str(credentials.ca)),
+        "--uploads",
     )
 
 
