@@ -6,7 +6,7 @@ DOUBLE := tests/vcenter/vcenter-double
 NATIVE := converters/_native.abi3.so
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-guests lint types bench crds docs clean
+.PHONY: help setup demo demo-down test test-guests lint types bench crds manifests image setup-cluster test-cluster docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -74,6 +74,33 @@ bench: setup ## measure the hot paths against their peers
 
 crds: .venv/.synced ## write operator/manifests/crds from mtv/api
 	@$(BIN)/python -m mtv.api.schema
+
+manifests: crds ## write operator/manifests/mtv.yaml and the Helm chart
+	@$(BIN)/python -m mtv_operator.installation.chart
+
+IMAGE ?= mtv:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+image: .venv/.synced .venv/.packages-cluster ## build the image of all components, into build/mtv-image.tar
+	@operator/images/build.sh $(IMAGE) build/mtv-image.tar
+
+.venv/.packages-cluster: packages-cluster.txt
+	@missing=$$(grep -v '^#' packages-cluster.txt | xargs dpkg-query -W -f='$${Package} $${Status}\n' 2>&1 \
+	  | sed -nE 's/^dpkg-query: no packages found matching (.*)/\1/p; s/^([^ ]+) .*(not-installed|config-files).*/\1/p'); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing Debian packages:" $$missing; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+	@mkdir -p .venv && touch $@
+
+setup-cluster: .venv/.packages-cluster ## Kubernetes from Go modules (20 minutes the first time)
+	@tests/cluster/build.sh
+
+test-cluster: setup setup-cluster ## the stories on a real Kubernetes, made here and taken down
+	@operator/images/build.sh mtv.test/mtv:test build/mtv-image.tar
+	@$(PYTHON) tests/cluster/cluster.py up --nodes 2
+	@$(PYTHON) tests/cluster/cluster.py load build/mtv-image.tar
+	@MTV_TEST_CLUSTER=1 $(BIN)/pytest tests/cluster; status=$$?; \
+	$(PYTHON) tests/cluster/cluster.py down; exit $$status
 
 docs: .venv/.synced ## write docs/reference from the code
 	@$(BIN)/python docs/generate.py

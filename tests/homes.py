@@ -56,9 +56,15 @@ class Home:
             command, input=stdin, capture_output=True, text=True, timeout=timeout_s, env=environment
         )
 
-    def mtv(self, *arguments: str, stdin: str = "", expect: int = 0) -> str:
+    def mtv(
+        self,
+        *arguments: str,
+        stdin: str = "",
+        expect: int = 0,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+    ) -> str:
         """Return what `mtv` prints on stdout; with another exit code expected, on stderr."""
-        done = self.run(str(BIN / "mtv"), *arguments, stdin=stdin)
+        done = self.run(str(BIN / "mtv"), *arguments, stdin=stdin, timeout_s=timeout_s)
         assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stderr}"
         return done.stdout if expect == 0 else done.stderr
 
