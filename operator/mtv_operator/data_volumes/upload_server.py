@@ -6,6 +6,7 @@ written, `…/upload-async` as well: a disk is written while it comes, so nothin
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -22,6 +23,7 @@ log = logging.getLogger("upload")
 
 PATHS = ("/v1beta1/upload", "/v1beta1/upload-async", "/v1alpha1/upload", "/v1alpha1/upload-async")
 IDLE_TIMEOUT_S = 60.0
+DRAIN_S = 5.0
 Take = Callable[[ByteStream], None]
 
 
@@ -85,9 +87,18 @@ class _Handler(BaseHTTPRequestHandler):
             hint = getattr(fault, "hint", "")
             log.warning("the upload failed: %s", fault)
             self._answer(400, f"{fault}. {hint}" if hint else str(fault))
+            self._drain(stream)
             return
         self._answer(200)
         done.set()
+
+    def _drain(self, stream: FileObjectStream) -> None:
+        """Read on for a moment: closed at once, the connection would take the answer with it."""
+        room = memoryview(bytearray(1 << 20))
+        end = time.monotonic() + DRAIN_S
+        with contextlib.suppress(ConversionError):
+            while time.monotonic() < end and stream.readinto(room):
+                pass
 
     def _is_allowed(self) -> bool:
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")

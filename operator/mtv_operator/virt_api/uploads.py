@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -30,6 +31,7 @@ ROOT = f"/apis/{GROUP}"
 RESOURCE = "uploadtokenrequests"
 CLAIMS = "persistentvolumeclaims"
 DIAL_TIMEOUT_S = 10.0
+DRAIN_S = 5.0
 MOST_BODY = 64 << 10
 MOST_ANSWER = 64 << 10
 
@@ -187,6 +189,8 @@ async def pass_on(backend: Backend, request: Request) -> Response:
         try:
             async with asyncio.timeout(None if request.method == "POST" else DIAL_TIMEOUT_S):
                 code, text = await _answer(reader)
+            if code != HTTPStatus.OK and request.method == "POST":
+                await asyncio.wait([sending], timeout=DRAIN_S)
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
@@ -210,11 +214,16 @@ def head(method: str, path: str, host: str, headers: Mapping[str, str]) -> bytes
 
 async def _send(request: Request, writer: asyncio.StreamWriter) -> None:
     chunked = request.method == "POST" and "content-length" not in request.headers
+    refused = False  # by a worker that has answered: what still comes is dropped
     async for part in request.stream():
-        if part:
+        if not part or refused:
+            continue
+        try:
             writer.write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
             await writer.drain()
-    if chunked:
+        except OSError:
+            refused = True
+    if chunked and not refused:
         writer.write(b"0\r\n\r\n")
         await writer.drain()
 
