@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from converters import checksum
+from converters import checksum, extents
 from converters.errors import Mismatch
+from converters.extents import Extent
+from converters.journal import Journal, State
 from converters.pipeline import Copy, Options, Progress
 from converters.sinks.contract import Sink
 from converters.sinks.memory import NullSink
@@ -29,27 +31,66 @@ def verify(
     had stopped) extents cannot be compared, only the disk's sum. Raises Mismatch, naming the first
     extents that differ.
     """
-    source = sink.reader()
-    try:
-        reading = dataclasses.replace(options, block_bytes=block_bytes, limit_bytes_per_s=0)
-        with Copy(source, NullSink(), reading) as running:
-            while not running.wait(0.1):
-                on_progress(running.progress())
-            on_progress(running.progress())
-            found = running.sums
-    finally:
-        source.close()
+    found = _read(sums, sink, options, block_bytes, (), on_progress)
     if found.total == sums.total:
         return
     different = []
     if whole:
         count = -(-sums.capacity_bytes // checksum.EXTENT)
         different = [i for i in range(count) if found.extent_sum(i) != sums.extent_sum(i)]
+    raise _mismatch(sink, found.total, sums.total, different)
+
+
+def verify_extents(
+    sums: checksum.Sums,
+    sink: Sink,
+    options: Options,
+    chosen: Sequence[int],
+    *,
+    block_bytes: int,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> None:
+    """Compare some extents of 1 MiB, given by index, with the sums of the copy that wrote them.
+
+    Only extents that the copy wrote as a whole can be compared. Raises Mismatch.
+    """
+    areas = extents.merge(Extent(at * checksum.EXTENT, checksum.EXTENT) for at in chosen)
+    rest = extents.subtract(extents.whole(sums.capacity_bytes), areas)
+    found = _read(sums, sink, options, block_bytes, rest, on_progress)
+    different = [at for at in chosen if found.extent_sum(at) != sums.extent_sum(at)]
+    if different:
+        first = different[0]
+        raise _mismatch(sink, found.extent_sum(first), sums.extent_sum(first), different)
+
+
+def _read(
+    sums: checksum.Sums,
+    sink: Sink,
+    options: Options,
+    block_bytes: int,
+    without: Sequence[Extent],
+    on_progress: Callable[[Progress], None],
+) -> checksum.Sums:
+    """Return the sums of what a sink has, but for some extents."""
+    source = sink.reader()
+    try:
+        reading = dataclasses.replace(options, block_bytes=block_bytes, limit_bytes_per_s=0)
+        journal = Journal(State(extents=without))
+        with Copy(source, NullSink(), reading, journal=journal) as running:
+            while not running.wait(0.1):
+                on_progress(running.progress())
+            on_progress(running.progress())
+            return running.sums
+    finally:
+        source.close()
+
+
+def _mismatch(sink: Sink, found: int, expected: int, different: Sequence[int]) -> Mismatch:
     places = ", ".join(f"byte {index * checksum.EXTENT}" for index in different[:_MOST_NAMED])
     where = f"; {len(different)} extents of 1 MiB differ, from {places}" if different else ""
-    raise Mismatch(
+    return Mismatch(
         f"what was written is not what was read{where}", file=sink.name,
-        field="checksum", value=checksum.text(found.total),
-        expected=f"{checksum.text(sums.total)}, as it was read",
+        field="checksum", value=checksum.text(found),
+        expected=f"{checksum.text(expected)}, as it was read",
         hint="the target's storage lost or changed data: look into its log, and copy again",
     )  # fmt: skip

@@ -44,6 +44,8 @@ class DiskTransferSpec(meta.Part, frozen=True, kw_only=True):
     # "" lets the transfer choose: https where the file can be read by ranges, else nfc.
     transport: Annotated[str, meta.one_of("", "https", "nfc")] = ""
     bandwidth_limit_bytes_per_second: int | None = None
+    # Whether the target is read again and compared with the checksums; "" does not.
+    verify: Annotated[str, meta.one_of("", "none", "sample", "full")] = ""
 
 
 class DiskTransferStatus(meta.Part, frozen=True, kw_only=True):
@@ -69,6 +71,8 @@ class DiskTransferStatus(meta.Part, frozen=True, kw_only=True):
     journal: str | None = None
     source_revision: str | None = None  # of which state of the source disk the journal tells
     checksum: str | None = None  # "xxh3:<hex>" of the whole disk, once it is complete
+    verified: str | None = None  # "sample" or "full": so much was read again, and is as it was read
+    verified_bytes: int | None = None
 
 
 class DiskTransfer(meta.Object, frozen=True, kw_only=True):

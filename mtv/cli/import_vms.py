@@ -53,6 +53,7 @@ class Wish:
     name: str
     power: str  # on, off, auto
     power_off: str
+    verify: str = "none"
     virtio: bool
 
 
@@ -83,6 +84,10 @@ def import_vms(
             "force-after=5m, force."
         ),
     ] = "graceful",
+    verify: Annotated[
+        str,
+        typer.Option(help="Read the copies again and compare checksums: none, sample, full."),
+    ] = "none",
     virtio: Annotated[
         bool,
         typer.Option("--virtio", help="The guests have virtio drivers: give them virtio devices."),
@@ -107,6 +112,7 @@ def import_vms(
         name=name,
         power={True: "on", False: "off", None: "auto"}[start],
         power_off=power_off,
+        verify=verify,
         virtio=virtio,
     )
     _refuse_files(wish)
@@ -168,7 +174,7 @@ def _refuse_files(wish: Wish) -> None:
 def build(wish: Wish, inventory: Inventory) -> tuple[NetworkMap, StorageMap, Plan]:
     """Return the objects to be stored. Raises BadInput, NotFound."""
     from mtv.api import forklift, meta
-    from mtv.planning import names, power_off
+    from mtv.planning import names, power_off, verify
 
     entries = [_entry(name, wish, inventory) for name in wish.vms]
     plan_name = wish.plan or names.label(
@@ -196,6 +202,8 @@ def build(wish: Wish, inventory: Inventory) -> tuple[NetworkMap, StorageMap, Pla
         ),
     )
     annotations = {} if wish.power_off == "graceful" else {power_off.ANNOTATION: wish.power_off}
+    if verify.parse({verify.ANNOTATION: wish.verify}):
+        annotations[verify.ANNOTATION] = wish.verify
     plan = forklift.Plan(
         metadata=meta.ObjectMeta(name=plan_name, namespace=wish.namespace, annotations=annotations),
         spec=forklift.PlanSpec(

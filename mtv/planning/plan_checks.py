@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from mtv.api import forklift, meta
 from mtv.errors import BadInput
-from mtv.planning import map_checks, names, power_off
+from mtv.planning import map_checks, names, power_off, verify
 from mtv.planning.mappings import Networks, Storage
 from mtv.planning.problems import Category, Problem
 from mtv.planning.target import Target
@@ -26,7 +26,7 @@ def check(
     return (
         *_namespace(plan.spec),
         *_type(plan.spec),
-        *_power_off(plan),
+        *_annotations(plan),
         *_vms(plan.spec),
         *_maps(plan, networks, storage, target),
         *_transfer_network(plan.spec, target),
@@ -83,13 +83,14 @@ def _type(spec: forklift.PlanSpec) -> Iterator[Problem]:
         )
 
 
-def _power_off(plan: forklift.Plan) -> Iterator[Problem]:
-    try:
-        power_off.parse(plan.metadata.annotations)
-    except BadInput as fault:
-        yield _problem(
-            "NotValid", "NotValid", fault.message, field=fault.field, suggestion=fault.hint
-        )
+def _annotations(plan: forklift.Plan) -> Iterator[Problem]:
+    for parse in (power_off.parse, verify.parse):
+        try:
+            parse(plan.metadata.annotations)
+        except BadInput as fault:
+            yield _problem(
+                "NotValid", "NotValid", fault.message, field=fault.field, suggestion=fault.hint
+            )
 
 
 def _vms(spec: forklift.PlanSpec) -> Iterator[Problem]:

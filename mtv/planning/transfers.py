@@ -9,8 +9,9 @@ import hashlib
 
 from mtv.api import core, forklift, meta
 from mtv.api import mtv as api
+from mtv.errors import BadInput
 from mtv.inventory.model import VM, Disk
-from mtv.planning import labels, names
+from mtv.planning import labels, names, verify
 from mtv.planning.volumes import PlannedVolume
 
 MIB = 1 << 20
@@ -92,5 +93,13 @@ def plan_transfer(
                 capacity_bytes=disk.capacity_bytes,
             ),
             target=api.TransferTarget(claim_name=volume.claim_name, volume_mode=volume.volume_mode),
+            verify=_verify(plan),
         ),
     )
+
+
+def _verify(plan: forklift.Plan) -> str:
+    try:
+        return verify.parse(plan.metadata.annotations)
+    except BadInput:
+        return ""  # `plan_checks` reports it

@@ -18,6 +18,7 @@ from mtv_operator.migration.conditions import Category
 from mtv_operator.migration.itinerary import Phase, StepName, TaskPhase
 
 MIB = 1 << 20
+VERIFIED = "mtv.dev/verified"  # annotation of a disk's task: how much was read again
 SUCCEEDED, FAILED, CANCELED = "Succeeded", "Failed", "Canceled"
 replace = msgspec.structs.replace
 
@@ -127,6 +128,9 @@ def _of_transfer(
         started=status.started or task.started,
         completed=(status.completed or conditions.timestamp(now)) if succeeded else None,
         progress=forklift.Progress(completed=done, total=total),
+        annotations={**task.annotations, VERIFIED: status.verified}
+        if status.verified
+        else task.annotations,
         error=error,
     )
 

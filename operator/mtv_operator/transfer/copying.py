@@ -16,14 +16,21 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from converters import checksum, extents, pipeline
-from converters.errors import Cancelled, ConversionError, SourceBroken, SourceChanged
+from converters.errors import (
+    Cancelled,
+    ConversionError,
+    Mismatch,
+    SourceBroken,
+    SourceChanged,
+)
 from converters.journal import State
 from converters.sources.contract import Source
 from mtv import errors
 from mtv.api import conditions
 from mtv.api.meta import Condition
 from mtv.api.mtv import DiskTransfer, DiskTransferStatus
-from mtv_operator.transfer import checkpoints, endings
+from mtv.planning import verify
+from mtv_operator.transfer import checkpoints, endings, target, verifying
 from mtv_operator.transfer.checkpoints import Checkpoints, Known
 from mtv_operator.transfer.report import Rate, Reporter, StatusWriter
 from mtv_operator.transfer.target import Target
@@ -130,7 +137,8 @@ class Transfer:
             state = self._starting_state(disk)
             sums = self._copy(disk, state)
         # The export is over and its lease is complete: from here on the source is not needed.
-        self._finish(disk, sums)
+        verified = self._verify(disk, sums, state)
+        self._finish(disk, sums, verified)
 
     def _starting_state(self, disk: OpenDisk) -> State:
         source = disk.source
@@ -218,7 +226,30 @@ class Transfer:
                 message=message,
             )
 
-    def _finish(self, disk: OpenDisk, sums: checksum.Sums) -> None:
+    def _verify(self, disk: OpenDisk, sums: checksum.Sums, state: State) -> dict[str, Any]:
+        """Read the target again, as far as is wanted; return what to say of it. Raises Mismatch."""
+        how = self._wanted.spec.verify
+        if how in ("", verify.NONE):
+            return {}
+        try:
+            done, read = verifying.check(
+                how,
+                sums,
+                self._target.sink,
+                self._options,
+                block_bytes=disk.source.block_bytes,
+                earlier=state.extents,
+                stop=self._stop,
+            )
+        except Mismatch:
+            # What is there is not believed any more: the next attempt begins the disk again.
+            self._target.notes.clear(target.JOURNAL, target.SYNCED, target.REVISION)
+            self._journal = ""
+            self._writer.conclude({"journal": None, "sourceRevision": None, "percent": "0%"})
+            raise
+        return {"verified": done, "verifiedBytes": read}
+
+    def _finish(self, disk: OpenDisk, sums: checksum.Sums, verified: Mapping[str, Any]) -> None:
         """Make the disk last, and say that it is complete; insist on being heard."""
         capacity = self._wanted.spec.disk.capacity_bytes
         self._target.finish(capacity)
@@ -235,6 +266,7 @@ class Transfer:
             "checksum": f"xxh3:{checksum.text(sums.total)}",
             "journal": State(extents=extents.whole(capacity), block_sum=sums.total).encode(),
             "sourceRevision": disk.revision or None,
+            **verified,
         }
         self._conclude(done)
         self._target.leave()

@@ -35,6 +35,7 @@ CAUSES = (
     "TargetFull",
     "TargetTooSmall",
     "TargetUnavailable",
+    "VerificationFailed",
     "BadInput",
     "InternalError",
 )
@@ -70,6 +71,7 @@ _CONVERSION: tuple[tuple[type[conversion.ConversionError], str, int], ...] = (
     (conversion.SourceUnauthorized, "SourceForbidden", errors.Forbidden.exit_code),
     (conversion.SourceRefused, "SourceRefused", errors.SourceRefused.exit_code),
     (conversion.SourceChanged, "SourceChanged", RETRY),
+    (conversion.Mismatch, "VerificationFailed", errors.TargetRefused.exit_code),
     (conversion.TargetFull, "TargetFull", RETRY),
     (conversion.TargetTooSmall, "TargetTooSmall", errors.TargetRefused.exit_code),
     (conversion.TargetBroken, "TargetBroken", RETRY),

@@ -9,6 +9,7 @@ import pytest
 import servers
 
 from converters import testing
+from mtv import errors
 
 pytestmark = pytest.mark.vcenter
 
@@ -348,3 +349,44 @@ def test_transfer_into_a_block_device_when_killed_goes_on_from_the_status(bench,
         assert fetched(bench.vcenter) - before < (192 + 64) * MIB
     finally:
         subprocess.run(["losetup", "--detach", device], check=False)
+
+
+@pytest.mark.parametrize("how", ["sample", "full"])
+def test_transfer_that_is_verified_says_how_much_was_read_again(bench, how):
+    transfer = bench.wanted(verify=how)
+    assert bench.run(transfer) == 0, bench.log()
+    status = bench.status(transfer)
+    assert status.verified == how
+    assert status.verified_bytes == (192 * MIB if how == "full" else 64 * MIB)
+    bench.assert_identical()
+
+
+def test_transfer_when_a_byte_was_flipped_on_the_target_is_found_and_copied_again(bench):
+    transfer = bench.wanted(verify="full", bandwidth_limit_bytes_per_second=48 * MIB)
+    running = bench.start(transfer)
+    bench.until_done(transfer, 48 * MIB)
+    with bench.image.open("r+b") as image:
+        image.seek(5 * MIB)
+        (byte,) = image.read(1)
+        image.seek(5 * MIB)
+        image.write(bytes([byte ^ 1]))
+    assert running.wait(120) == errors.TargetRefused.exit_code, bench.log()
+    found = bench.condition(transfer, "VerificationFailed")
+    assert "byte 5242880" in found.message
+    assert bench.status(transfer).journal is None
+    assert bench.status(transfer).phase != "Succeeded"
+    assert bench.run(transfer) == 0, bench.log()
+    assert bench.status(transfer).verified == "full"
+    assert bench.condition(transfer, "VerificationFailed") is None
+    bench.assert_identical()
+
+
+def test_transfer_that_went_on_after_a_kill_is_verified_as_a_whole(bench):
+    transfer = bench.wanted(verify="full", bandwidth_limit_bytes_per_second=48 * MIB)
+    running = bench.start(transfer)
+    bench.until_done(transfer, 48 * MIB)
+    running.kill()
+    running.wait()
+    assert bench.run(transfer) == 0, bench.log()
+    assert bench.status(transfer).verified == "full"
+    bench.assert_identical()
