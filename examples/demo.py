@@ -72,9 +72,9 @@ def up() -> int:
 
 def down() -> int:
     """Stop everything and remove every file, link and namespace of the demo."""
+    stop_vcenter()  # first: its pid is in the folder that is purged
     if DATA.exists() and MTV.exists():
         run(MTV, "down", "--data-dir", DATA, "--stop-vms", "--purge", check=False)
-    stop_vcenter()
     shutil.rmtree(DATA, ignore_errors=True)
     print("The demo is gone.")
     return 0
@@ -98,7 +98,7 @@ def start_vcenter() -> None:
     )
     (VCENTER / "pid").write_text(str(process.pid))
     deadline = time.monotonic() + 60
-    while b"ready " not in (VCENTER / "log").read_bytes():
+    while not any(line.startswith("ready ") for line in (VCENTER / "log").open()):
         if process.poll() is not None or time.monotonic() > deadline:
             sys.stderr.write((VCENTER / "log").read_text()[-2000:])
             raise subprocess.CalledProcessError(process.returncode or 1, command)
