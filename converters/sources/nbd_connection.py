@@ -130,9 +130,11 @@ class Connection:
         return self._next
 
     def _take_reply(self) -> None:
-        (magic,) = struct.unpack(">I", self._receive(4))
+        # As much as the shorter of the two heads has: each call costs the interpreter's lock.
+        head = self._receive(4 + nbd.SIMPLE.size)
+        (magic,) = struct.unpack_from(">I", head)
         if magic == nbd.SIMPLE_MAGIC:
-            error, cookie = nbd.SIMPLE.unpack(self._receive(nbd.SIMPLE.size))
+            error, cookie = nbd.SIMPLE.unpack_from(head, 4)
             pending = self._find(cookie)
             if error:
                 pending.failed = os.strerror(error)
@@ -141,7 +143,8 @@ class Connection:
                 pending.left = 0
             self._finish(cookie, error)
         elif magic == nbd.STRUCTURED_MAGIC:
-            self._take_chunk(*nbd.STRUCTURED.unpack(self._receive(nbd.STRUCTURED.size)))
+            head += self._receive(nbd.STRUCTURED.size - nbd.SIMPLE.size)
+            self._take_chunk(*nbd.STRUCTURED.unpack_from(head, 4))
         else:
             raise CorruptImage(
                 file=self.name, field="magic of a reply", value=magic,
@@ -233,7 +236,7 @@ class Connection:
         while done < len(room):
             try:
                 count = self._socket.recv_into(room[done:], 0, socket.MSG_WAITALL)
-            except TimeoutError as fault:
+            except (TimeoutError, BlockingIOError) as fault:
                 raise SourceBroken(
                     f"did not answer for {_TIMEOUT_S:.0f} s", file=self.name
                 ) from fault
@@ -270,7 +273,11 @@ def _connect(address: nbd.Address) -> socket.socket:
         except OSError:
             made.close()
             raise
-        return made
-    made = socket.create_connection((address.host, address.port), timeout=_TIMEOUT_S)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    else:
+        made = socket.create_connection((address.host, address.port), timeout=_TIMEOUT_S)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # The kernel's own timeouts: with Python's, each piece that comes costs a poll and a wakeup.
+    made.settimeout(None)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        made.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(_TIMEOUT_S), 0))
     return made

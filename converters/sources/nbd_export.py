@@ -19,7 +19,7 @@ from converters.sources.nbd_connection import Connection
 CONNECTIONS = 4
 _IN_FLIGHT = 4  # buffers of a connection
 _BUFFER = 1 << 20
-_REQUEST = 256 * 1024  # what a server need not hold back for long; nbdcopy asks for as much
+_REQUEST = 1 << 20  # each costs two wakeups here; smaller ones do not come sooner
 _STATUS_STEP = 1 << 30
 _MOST_SETTLED = 1000  # zero extents in one batch
 
