@@ -21,6 +21,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from mtv_operator.embedded.up import settings
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path("/var/lib/mtv-demo")
 VCENTER = DATA / "vcenter"
@@ -220,8 +222,15 @@ web1 left vCenter and answers at http://{address}:8080/ ({elapsed_s:.0f} s in al
   make demo-down
 
 export PATH={MTV.parent}:$PATH
-export KUBECONFIG={KUBECONFIG}"""
+export KUBECONFIG={KUBECONFIG}
+export MTV_INVENTORY_URL={inventory_url()}"""
     )
+
+
+def inventory_url() -> str:
+    """Return where the inventory service listens, as `kubectl mtv` wants it."""
+    kept = settings.load(DATA)
+    return kept.inventory_url if kept else ""
 
 
 if __name__ == "__main__":
