@@ -39,7 +39,8 @@ from converters.sources.http_connection import (
 )
 
 _BUFFER = 1 << 20
-_LARGEST_WINDOW = 32 << 20  # few requests, so that latency costs little
+# Few requests, so that latency costs little: 4 MiB at 30 ms keep a connection at 130 MB/s.
+_SMALLEST_WINDOW, _LARGEST_WINDOW = 4 << 20, 32 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
 _MOST_REFUSALS = 3  # in a row: of credentials that were just renewed
@@ -323,7 +324,7 @@ def _windows(wanted: Sequence[Extent], feeds: int) -> Iterator[Extent]:
         at = extent.offset
         while at < extent.end:
             size = min(left // (2 * feeds), _LARGEST_WINDOW) // _BUFFER * _BUFFER
-            end = min(at // _BUFFER * _BUFFER + max(size, _BUFFER), extent.end)
+            end = min(at // _BUFFER * _BUFFER + max(size, _SMALLEST_WINDOW), extent.end)
             yield Extent(at, end - at)
             left -= end - at
             at = end
