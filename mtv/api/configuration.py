@@ -17,6 +17,19 @@ NAME, NAMESPACE = "kubevirt", "kubevirt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Migrations:
+    """How live migration is done; auto-converge is on, unlike upstream: without it, busy guests
+    do not arrive. A bandwidth of 0 is unlimited."""
+
+    parallel_per_cluster: int = 5
+    parallel_outbound_per_node: int = 2
+    bandwidth: meta.Quantity | None = None
+    auto_converge: bool = True
+    completion_timeout_per_gib_s: int = 150
+    progress_timeout_s: int = 150
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """The values that admission and controllers use."""
 
@@ -30,6 +43,7 @@ class Configuration:
     default_interface: str = "masquerade"
     bridge_on_pod_network: bool = True
     eviction_strategy: str = ""
+    migrations: Migrations = Migrations()
     image_pull_policy: str = "IfNotPresent"
     node_selectors: tuple[tuple[str, str], ...] = ()
 
@@ -55,8 +69,25 @@ def of(kubevirt: installation.KubeVirt | None) -> Configuration:
         default_interface=network.default_network_interface or DEFAULT.default_interface,
         bridge_on_pod_network=network.permit_bridge_interface_on_pod_network is not False,
         eviction_strategy=found.eviction_strategy or "",
+        migrations=_migrations(found.migrations),
         image_pull_policy=found.image_pull_policy or DEFAULT.image_pull_policy,
         node_selectors=tuple(sorted(developer.node_selectors.items())),
+    )
+
+
+def _migrations(given: installation.MigrationConfiguration | None) -> Migrations:
+    if given is None:
+        return Migrations()
+    default = Migrations()
+    return Migrations(
+        parallel_per_cluster=given.parallel_migrations_per_cluster or default.parallel_per_cluster,
+        parallel_outbound_per_node=given.parallel_outbound_migrations_per_node
+        or default.parallel_outbound_per_node,
+        bandwidth=given.bandwidth_per_migration,
+        auto_converge=given.allow_auto_converge is not False,
+        completion_timeout_per_gib_s=given.completion_timeout_per_gi_b
+        or default.completion_timeout_per_gib_s,
+        progress_timeout_s=given.progress_timeout or default.progress_timeout_s,
     )
 
 

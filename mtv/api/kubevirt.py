@@ -1115,6 +1115,21 @@ class VirtualMachineInstanceMigrationTargetState(meta.Part, frozen=True, kw_only
     )
 
 
+class MigrationProgress(meta.Part, frozen=True, kw_only=True):
+    """How far the memory of a migrating guest is copied. Ours: upstream has no such field.
+
+    `downtime_ms` is there once the guest runs at the target: for so long it did not run at all.
+    """
+
+    total_bytes: int = 0
+    processed_bytes: int = 0
+    remaining_bytes: int = 0
+    percent: int = 0
+    iterations: int = 0
+    elapsed_ms: int = 0
+    downtime_ms: int | None = None
+
+
 class VirtualMachineInstanceMigrationState(meta.Part, frozen=True, kw_only=True):
     abort_requested: bool | None = None
     abort_status: str | None = None
@@ -1127,6 +1142,7 @@ class VirtualMachineInstanceMigrationState(meta.Part, frozen=True, kw_only=True)
     migration_policy_name: str | None = None
     migration_uid: str | None = None
     mode: str | None = None
+    progress: MigrationProgress | None = None
     source_node: str | None = None
     source_persistent_state_pvc_name: str | None = msgspec.field(
         name="sourcePersistentStatePVCName", default=None

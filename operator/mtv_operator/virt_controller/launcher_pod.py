@@ -39,12 +39,17 @@ class Surroundings:
 
 def name_of(instance: kubevirt.VirtualMachineInstance) -> str:
     """Return the pod's name: `virt-launcher-<instance>-xxxxx`."""
-    number = int.from_bytes(hashlib.sha256(instance.metadata.uid.encode()).digest()[:8], "big")
+    return name_for(instance.metadata.name, instance.metadata.uid)
+
+
+def name_for(name: str, uid: str) -> str:
+    """Return the name of a pod that is made for the object with this uid, once."""
+    number = int.from_bytes(hashlib.sha256(uid.encode()).digest()[:8], "big")
     suffix = ""
     for _ in range(5):
         number, digit = divmod(number, len(_NAME_SYMBOLS))
         suffix += _NAME_SYMBOLS[digit]
-    return f"virt-launcher-{instance.metadata.name}-{suffix}"
+    return f"virt-launcher-{name}-{suffix}"
 
 
 def id_label(name: str) -> str:

@@ -17,17 +17,20 @@ START_FAULTS = ("CreateContainerConfigError", "CreateContainerError", "RunContai
 def of_instance(
     instance: kubevirt.VirtualMachineInstance, found: Sequence[core.Pod]
 ) -> core.Pod | None:
-    """Return the pod in which the instance runs, or will: its node's first, then the oldest."""
+    """Return the pod in which the instance runs, or will.
+
+    One on the instance's node, and there the one that has not ended; another than a migration's
+    target, where none is on it.
+    """
     node = instance.status.node_name if instance.status else None
-    candidates = sorted(
-        found,
-        key=lambda pod: (
-            bool(node) and node_of(pod) != node,
-            pod.metadata.creation_timestamp or "",
-            pod.metadata.name,
-        ),
-    )
-    return candidates[0] if candidates else None
+    here = [pod for pod in found if not node or node_of(pod) == node]
+    here = here or [pod for pod in found if well_known.MIGRATION_UID not in pod.metadata.labels]
+    live = [pod for pod in here if not has_ended(pod)]
+    return min(live, key=_age) if live else max(here, key=_age, default=None)
+
+
+def _age(pod: core.Pod) -> tuple[str, str]:
+    return pod.metadata.creation_timestamp or "", pod.metadata.name
 
 
 def node_of(pod: core.Pod) -> str:

@@ -1,64 +1,18 @@
-"""The controllers of migrations, nodes and the installation itself."""
+"""The controllers of nodes and the installation itself."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import assert_never
 
 import msgspec
 
-from mtv.api import core, json_patch, kubevirt, well_known
+from mtv.api import core, well_known
 from mtv.api import installation as installation_api
 from mtv_operator.objects import Cache, Client, Key
 from mtv_operator.reconciling import Decision
-from mtv_operator.virt_controller import installation, instance_conditions, migration, node
+from mtv_operator.virt_controller import installation, instance_conditions, node
 
 COMPONENT = "virt-controller"
-
-
-class MigrationController:
-    """Ends migrations, which cannot be done yet."""
-
-    name = "virtual-machine-instance-migration"
-
-    def __init__(
-        self, client: Client, migrations: Cache[kubevirt.VirtualMachineInstanceMigration]
-    ) -> None:
-        self._client, self._migrations = client, migrations
-
-    def observe(self, key: Key) -> migration.Observed | None:
-        """Return the migration."""
-        found = self._migrations.get(*key)
-        return migration.Observed(migration=found) if found is not None else None
-
-    def decide(self, observed: migration.Observed, now: datetime) -> migration.Plan:
-        """Return what the migration needs."""
-        return migration.decide(observed, now)
-
-    def write_status(
-        self,
-        observed: migration.Observed,
-        status: kubevirt.VirtualMachineInstanceMigrationStatus,
-    ) -> None:
-        """Store the status."""
-        self._client.replace_status(msgspec.structs.replace(observed.migration, status=status))
-
-    def perform(self, observed: migration.Observed, action: migration.Action) -> None:
-        """Carry out one action."""
-        found = observed.migration
-        match action:
-            case migration.Say(reason=reason, message=message):
-                self._client.record(found, reason, message, type="Warning", component=COMPONENT)
-            case migration.Release():
-                metadata = found.metadata
-                kept = [one for one in metadata.finalizers if one != well_known.MIGRATION_FINALIZER]
-                operations = [
-                    json_patch.same_version(metadata.resource_version),
-                    {"op": "replace", "path": "/metadata/finalizers", "value": kept},
-                ]
-                self._client.json_patch(type(found), metadata.name, metadata.namespace, operations)
-            case _:
-                assert_never(action)
 
 
 class NodeController:

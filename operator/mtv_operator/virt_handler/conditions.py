@@ -12,6 +12,7 @@ import msgspec
 
 from mtv import errors
 from mtv.api import kubevirt
+from mtv_operator.virt_handler import migratable
 from mtv_operator.virt_launcher.protocol import Domain, Status
 
 Condition = kubevirt.VirtualMachineInstanceCondition
@@ -20,17 +21,16 @@ Conditions = tuple[Condition, ...]
 SYNCHRONIZED = "Synchronized"
 PAUSED = "Paused"
 AGENT_CONNECTED = "AgentConnected"
-LIVE_MIGRATABLE = "LiveMigratable"
 STORAGE_LIVE_MIGRATABLE = "StorageLiveMigratable"
 SOFTWARE_EMULATION = "SoftwareEmulation"
 
+_LEAVING = "Migration"  # the last moment of a migration
 # Why libvirt says that it is paused, in upstream's reasons and messages.
 _PAUSED = {
     "User": ("PausedByUser", "VMI was paused by user"),
     "StartingUp": ("PausedByUser", "VMI was paused by user"),
     "IOError": ("PausedIOError", "VMI was paused, low-level IO error detected"),
 }
-SHARED = "ReadWriteMany"
 
 
 def timestamp(now: datetime) -> str:
@@ -76,14 +76,14 @@ def of_domain(
         (PAUSED, _paused(domain)),
         (AGENT_CONNECTED, _agent(domain)),
         (SOFTWARE_EMULATION, _emulation(domain, emulated_because)),
-        (LIVE_MIGRATABLE, live_migratable(vmi)),
+        (migratable.LIVE_MIGRATABLE, migratable.condition(vmi)),
     ):
         found = put(found, new, now) if new is not None else without(found, kind)
     return found
 
 
 def _paused(domain: Domain) -> Condition | None:
-    if domain.status is not Status.PAUSED:
+    if domain.status is not Status.PAUSED or domain.reason == _LEAVING:
         return None
     other = (f"Paused{domain.reason}", f"VMI was paused: {domain.reason or 'no reason given'}")
     reason, message = _PAUSED.get(domain.reason, other)
@@ -101,39 +101,3 @@ def _emulation(domain: Domain, because: str) -> Condition | None:
         return None
     said = "; ".join(part for part in (because, *domain.compromises) if part)
     return Condition(type=SOFTWARE_EMULATION, status="True", reason="Emulated", message=said)
-
-
-def live_migratable(vmi: kubevirt.VirtualMachineInstance) -> Condition:
-    """Return whether the VM could move to another node while it runs.
-
-    Volumes are judged as upstream; where those allow it, the answer is still no: it is not built.
-    """
-    status = {one.name: one for one in vmi.status.volume_status} if vmi.status else {}
-    for volume in vmi.spec.volumes:
-        name = claim_of(volume)
-        if name is None:
-            continue
-        found = status.get(volume.name)
-        modes = (
-            found.persistent_volume_claim_info.access_modes
-            if found is not None and found.persistent_volume_claim_info is not None
-            else ()
-        )
-        if SHARED not in modes:
-            return _not_migratable(
-                "DisksNotLiveMigratable",
-                f"cannot migrate VMI: PVC {name} is not shared, live migration requires that "
-                "all PVCs must be shared (using ReadWriteMany access mode)",
-            )
-    return _not_migratable("NotSupportedYet", "live migration is not supported yet")
-
-
-def claim_of(volume: kubevirt.Volume) -> str | None:
-    """Return the name of the claim whose disk the guest writes to, or None."""
-    if volume.persistent_volume_claim is not None:
-        return volume.persistent_volume_claim.claim_name
-    return volume.data_volume.name if volume.data_volume is not None else None
-
-
-def _not_migratable(reason: str, message: str) -> Condition:
-    return Condition(type=LIVE_MIGRATABLE, status="False", reason=reason, message=message)

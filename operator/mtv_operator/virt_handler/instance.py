@@ -120,6 +120,8 @@ def decide(observed: Observed, now: datetime) -> Decided:
     match launcher.reach:
         case Reach.READY:
             return _reachable(observed, launcher.domain, now)
+        case Reach.GONE if launcher.domain.migrated:
+            return _left()
         case Reach.GONE:
             if launcher.domain.ended:
                 return Decision(status=_ended(observed, launcher.domain, now))
@@ -150,6 +152,10 @@ def _wait(
 
 def _reachable(observed: Observed, domain: Domain, now: datetime) -> Decided:
     vmi = observed.vmi
+    if domain.migrated:
+        return _left()
+    if domain.receives:
+        return Decision(requeue_after_s=LOOK_S)
     if domain.ended:
         return Decision(status=_ended(observed, domain, now))
     going = vmi.metadata.deletion_timestamp is not None
@@ -165,6 +171,11 @@ def _reachable(observed: Observed, domain: Domain, now: datetime) -> Decided:
             requeue_after_s=pause.total_seconds(),
         )
     return Decision(actions=(Boot(),), requeue_after_s=AFTER_ORDER_S)
+
+
+def _left() -> Decided:
+    """Wait for the other node to take over: it, or the controller's patience, has the word now."""
+    return Decision(requeue_after_s=LOOK_S)
 
 
 def _alive(observed: Observed, domain: Domain, now: datetime, *, going: bool) -> Decided:

@@ -11,7 +11,7 @@ from datetime import datetime
 import msgspec
 
 from mtv.api import kubevirt, meta
-from mtv_operator.virt_handler import conditions, guest_network
+from mtv_operator.virt_handler import conditions, guest_network, migratable
 from mtv_operator.virt_launcher import protocol
 from mtv_operator.virt_launcher.domain import cpu
 from mtv_operator.virt_launcher.protocol import Domain
@@ -22,7 +22,7 @@ Status = kubevirt.VirtualMachineInstanceStatus
 RUNNING, SUCCEEDED, FAILED = "Running", "Succeeded", "Failed"
 RUNTIME_UID = 107
 # Why a domain is off, where that means that the guest ended as it should.
-_IN_ORDER = frozenset({"Shutdown", "Saved", "FromSnapshot", "Migrated"})
+_IN_ORDER = frozenset({"Shutdown", "Saved", "FromSnapshot", protocol.MIGRATED})
 
 
 def final_phase(vmi: Vmi, domain: Domain) -> str:
@@ -66,7 +66,7 @@ def running(
 ) -> Status:
     """Return the status of a VMI whose guest runs (or is paused)."""
     status = moved(vmi.status or Status(), RUNNING, now)
-    live = conditions.live_migratable(vmi)
+    live = migratable.condition(vmi)
     return msgspec.structs.replace(
         status,
         reason=None,

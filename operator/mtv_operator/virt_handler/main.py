@@ -15,11 +15,18 @@ from mtv import errors
 from mtv.api import configuration, installation, kubevirt, well_known
 from mtv_operator.objects import Caches, Client, Key
 from mtv_operator.reconciling import Loop
-from mtv_operator.virt_handler import device_plugins, instances, kvm_probe, node_report
+from mtv_operator.virt_handler import (
+    device_plugins,
+    instances,
+    kvm_probe,
+    migrations,
+    node_report,
+)
 from mtv_operator.virt_handler.device_plugins import DevicePlugins
 from mtv_operator.virt_handler.emulation import Ability, Policy
 from mtv_operator.virt_handler.instances import Instances
 from mtv_operator.virt_handler.launcher_watch import LauncherWatch
+from mtv_operator.virt_handler.migration_proxy import Identity, Proxies
 from mtv_operator.virt_handler.node_report import NodeReport
 from mtv_operator.virt_handler.server import Application, Server
 from mtv_operator.virt_launcher import libvirt_errors
@@ -119,6 +126,10 @@ def serve(settings: Settings, stop: threading.Event) -> None:
         vmis = caches.watch(
             kubevirt.VirtualMachineInstance, labels=f"{well_known.NODE_NAME}={settings.node}"
         )
+        coming = caches.watch(
+            kubevirt.VirtualMachineInstance,
+            labels=f"{well_known.MIGRATION_TARGET_NODE}={settings.node}",
+        )
         installed = caches.watch(installation.KubeVirt, configuration.NAMESPACE)
 
         def ability() -> Ability:
@@ -164,11 +175,36 @@ def serve(settings: Settings, stop: threading.Event) -> None:
             plugins=takes_plugins,
         )
         plugins = stack.enter_context(DevicePlugins(settings.kubelet_root, kvm=verdict.usable))
-        loop = Loop([control, report, plugins], workers=WORKERS, stop=stop)
-        control.watch = stack.enter_context(
-            LauncherWatch(lambda key: loop.enqueue(instances.NAME, key))
+        identity = Identity(
+            certificate=settings.certificate, key=settings.key, authority=settings.client_ca
         )
-        vmis.on_change(lambda key, _: loop.enqueue(instances.NAME, key))
+        incoming = migrations.Incoming(
+            client=client,
+            node=settings.node,
+            kubelet_root=settings.kubelet_root,
+            vmis=coming,
+            proxies=Proxies(identity),
+            host=settings.host,
+            ability=ability,
+            capabilities=control.capabilities,
+        )
+        outgoing = migrations.Outgoing(
+            client=client,
+            node=settings.node,
+            kubelet_root=settings.kubelet_root,
+            vmis=vmis,
+            proxies=Proxies(identity),
+        )
+        loop = Loop([control, incoming, outgoing, report, plugins], workers=WORKERS, stop=stop)
+
+        def look(key: Key, *_: object) -> None:
+            for name in (instances.NAME, migrations.SOURCE, migrations.TARGET):
+                loop.enqueue(name, key)
+
+        watch = stack.enter_context(LauncherWatch(look))
+        control.watch = incoming.watch = outgoing.watch = watch
+        vmis.on_change(look)
+        coming.on_change(look)
         caches.start()
         if not _synced(caches, stop):
             return

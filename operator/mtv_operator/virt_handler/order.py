@@ -11,11 +11,11 @@ import msgspec
 
 from mtv.api import kubevirt, quantities
 from mtv_operator.virt_handler import (
-    conditions,
     devices,
     emulation,
     guest_network,
     launcher_socket,
+    migratable,
     namespaces,
     pod_network,
 )
@@ -47,6 +47,17 @@ def give(
 
     May be repeated. Raises what made it impossible: BadInput naming a field, libvirt's error.
     """
+    options = prepare(vmi, socket, ability, capabilities)
+    options = msgspec.structs.replace(options, saw_at=saw_at, ordered_at=ordered_at)
+    order = protocol.SyncVirtualMachine(vmi=vmi, options=options)
+    launcher_socket.call(socket, order, launcher_socket.START_TIMEOUT_S)
+    _keep_capabilities(socket, capabilities)
+
+
+def prepare(
+    vmi: kubevirt.VirtualMachineInstance, socket: Path, ability: Ability, capabilities: Path
+) -> Options:
+    """Give the launcher's pod its devices and network; return what the launcher must know."""
     with launcher_socket.connect(socket) as connection:
         pid = launcher_socket.peer_pid(connection)
     uid = Path(f"/proc/{pid}").stat().st_uid
@@ -54,20 +65,16 @@ def give(
     accelerator = emulation.choose(ability, pod_has_kvm=KVM_DEVICE in given)
     network = guest_network.plan(vmi, vcpus=cpu.vcpus(vmi.spec.domain))
     options = Options(
-        saw_at=saw_at,
-        ordered_at=ordered_at,
         accelerator=accelerator.value,
         cpu_features_off=emulation.cpu_features_off(ability, accelerator),
         capacities=capacities(vmi),
         capabilities=_read(capabilities),
     )
-    if network is not None:
-        address = pod_network.apply(namespaces.network_namespace(pid), network, uid)
-        vhost = accelerator is Accelerator.KVM and VHOST_DEVICE in given
-        options = with_network(options, network, address.mtu, vhost=vhost)
-    order = protocol.SyncVirtualMachine(vmi=vmi, options=options)
-    launcher_socket.call(socket, order, launcher_socket.START_TIMEOUT_S)
-    _keep_capabilities(socket, capabilities)
+    if network is None:
+        return options
+    address = pod_network.apply(namespaces.network_namespace(pid), network, uid)
+    vhost = accelerator is Accelerator.KVM and VHOST_DEVICE in given
+    return with_network(options, network, address.mtu, vhost=vhost)
 
 
 def with_network(
@@ -100,7 +107,7 @@ def capacities(vmi: kubevirt.VirtualMachineInstance) -> dict[str, int]:
     the volume is larger.
     """
     status = vmi.status or kubevirt.VirtualMachineInstanceStatus()
-    claims = {volume.name for volume in vmi.spec.volumes if conditions.claim_of(volume)}
+    claims = {volume.name for volume in vmi.spec.volumes if migratable.claim_of(volume)}
     found = {}
     for volume in status.volume_status:
         about = volume.persistent_volume_claim_info

@@ -108,6 +108,8 @@ class _Life:
 
     def _over(self) -> int | None:
         domain = self.machine.domain()
+        if domain.migrated:
+            return None if self.machine.outgoing.runs else 0
         if domain.ended:
             return self._ended(failed=domain.reason in ("Crashed", "Failed", "Panicked"))
         if self.machine.started:
@@ -115,6 +117,8 @@ class _Life:
         if self.machine.stopping:
             log.info("asked to end before a VM was started")
             return 0
+        if domain.receives:
+            return None  # whoever gives the migration up ends the pod
         if time.monotonic() - self.born > self.settings.start_timeout_s:
             log.error("no order to start came in %.0f s", self.settings.start_timeout_s)
             return 1

@@ -26,10 +26,11 @@ from mtv_operator.virt_launcher import (
     dhcp_server,
     domain_xml,
     libvirt_errors,
+    migration,
     volumes,
 )
 from mtv_operator.virt_launcher.domain import disks
-from mtv_operator.virt_launcher.domain.context import Image
+from mtv_operator.virt_launcher.domain.context import Context, Image
 from mtv_operator.virt_launcher.hypervisor import Hypervisor, State
 from mtv_operator.virt_launcher.protocol import (
     RUNNING,
@@ -84,6 +85,12 @@ class VirtualMachine:
         self._stopping: _Stopping | None = None
         self._dhcp: dhcp_server.Server | None = None
         self._serial_log: Path | None = None
+        self.outgoing = migration.Outgoing(
+            hypervisor, paths, lambda job: self._note(migration=job), lambda: wake.put(None)
+        )
+
+    def _note(self, **changes: object) -> None:
+        self._update(lambda domain: msgspec.structs.replace(domain, **changes))
 
     def domain(self) -> Domain:
         """Return the state as last seen."""
@@ -141,29 +148,56 @@ class VirtualMachine:
         if grace is not None:
             self.grace_period_s = grace
         context = boot.context(vmi, options, found, self.paths, self.grace_period_s)
-        self._serial_log = Path(context.serial_log)
         xml = domain_xml.build(vmi, context)
         self._serve_dhcp(vmi, options)
-        name = domain_xml.domain_name(vmi.metadata.namespace, vmi.metadata.name)
-        targets = disks.targets(vmi.spec.domain.devices.disks, options.targets)
-        self._update(
-            lambda domain: msgspec.structs.replace(
-                domain,
-                vmi_uid=vmi.metadata.uid,
-                name=name,
-                accelerator=context.accelerator.value,
-                compromises=domain_xml.compromises(vmi, context),
-                disks=tuple(
-                    DiskTarget(name=disk, target=target, size_bytes=_own_size(found.get(disk)))
-                    for disk, target in targets.items()
-                ),
-                interfaces=options.taps,
-                saw_at=options.saw_at,
-                ordered_at=options.ordered_at,
-            )
-        )
+        self._describe(vmi, options, found, context)
         log.debug("domain XML:\n%s", xml)
         self.hypervisor.start(xml, paused=vmi.spec.start_strategy == "Paused")
+
+    def receive(self, uid: str, vmi: kubevirt.VirtualMachineInstance, options: Options) -> None:
+        """Make all ready for the domain that a migration brings. May be repeated.
+
+        The disks on claims are left alone: the guest writes to them, at the other node.
+        """
+        with self._starting:
+            if self._started or self._domain.ended or self._stopping is not None:
+                raise errors.TargetRefused("this launcher has or had a VM: none can come to it")
+            self._take_capabilities(options)
+            self.hypervisor.connect()
+            if vmi.spec.termination_grace_period_seconds is not None:
+                self.grace_period_s = vmi.spec.termination_grace_period_seconds
+            found = volumes.prepare(migration.without_claims(vmi), options, self.paths)
+            context = boot.context(vmi, options, found, self.paths, self.grace_period_s)
+            self._serve_dhcp(vmi, options)
+            migration.make_folder(self.paths)
+            machine = vmi.spec.domain.machine.type if vmi.spec.domain.machine else None
+            self.hypervisor.warm(context.emulator, machine or "q35", context.accelerator.value)
+            self._describe(vmi, options, found, context)
+            self._note(receives=uid)
+
+    def _describe(
+        self,
+        vmi: kubevirt.VirtualMachineInstance,
+        options: Options,
+        found: dict[str, Image],
+        context: Context,
+    ) -> None:
+        """Put into the state what is known of the domain before it runs."""
+        self._serial_log = Path(context.serial_log)
+        targets = disks.targets(vmi.spec.domain.devices.disks, options.targets)
+        self._note(
+            vmi_uid=vmi.metadata.uid,
+            name=domain_xml.domain_name(vmi.metadata.namespace, vmi.metadata.name),
+            accelerator=context.accelerator.value,
+            compromises=domain_xml.compromises(vmi, context),
+            disks=tuple(
+                DiskTarget(name=disk, target=target, size_bytes=_own_size(found.get(disk)))
+                for disk, target in targets.items()
+            ),
+            interfaces=options.taps,
+            saw_at=options.saw_at,
+            ordered_at=options.ordered_at,
+        )
 
     def _serve_dhcp(self, vmi: kubevirt.VirtualMachineInstance, options: Options) -> None:
         network = options.network
@@ -205,10 +239,12 @@ class VirtualMachine:
             log.warning("libvirtd does not answer; it is started again")
             self.hypervisor.connect()
         state = self.hypervisor.state()
-        if state is None:
+        if state is None or (self._domain.receives and not migration.arrived(state)):
             return
         if state.status in RUNNING:
             self._started = True
+            if self._domain.receives:
+                self._note(migration=self.outgoing.arrival(self._domain.receives))
             facts = self.hypervisor.facts()
             self._update(
                 lambda domain: msgspec.structs.replace(
@@ -218,6 +254,7 @@ class VirtualMachine:
                     guest=domain.guest if facts.agent_connected else None,
                     pid=domain.pid or self._qemu_pid(domain.name),
                     started_at=domain.started_at or _now(),
+                    receives="",
                 )
             )
         elif self._started and not self._domain.ended:

@@ -1,13 +1,13 @@
-"""Migrations, nodes and the installation."""
+"""Nodes and the installation."""
 
 from datetime import timedelta
 
 import msgspec
 from kubevirt_objects import NOW
 
-from mtv.api import core, kubevirt, meta, well_known
+from mtv.api import core, meta, well_known
 from mtv.api import installation as installation_api
-from mtv_operator.virt_controller import installation, migration, node
+from mtv_operator.virt_controller import installation, node
 
 
 def _node(beat, schedulable="true"):
@@ -34,18 +34,6 @@ def test_node_that_is_heard_is_looked_at_again_in_time():
 def test_closed_node_and_node_without_runtime_are_left():
     for one in (_node("2026-03-01T10:00:00Z", "false"), _node(""), _node("yesterday")):
         assert node.decide(node.Observed(node=one), NOW).actions == ()
-
-
-def test_migration_ends_and_says_why():
-    one = kubevirt.VirtualMachineInstanceMigration(
-        metadata=meta.ObjectMeta(name="m", namespace="prod", uid="m"),
-        spec=kubevirt.VirtualMachineInstanceMigrationSpec(vmi_name="web1"),
-    )
-    found = migration.decide(migration.Observed(migration=one), NOW)
-    assert found.status.phase == "Failed"
-    assert "not supported yet" in found.status.migration_state.failure_reason
-    ended = msgspec.structs.replace(one, status=found.status)
-    assert migration.decide(migration.Observed(migration=ended), NOW).status is None
 
 
 def test_kubevirt_is_deployed_and_then_at_rest():
