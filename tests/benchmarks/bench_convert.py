@@ -61,10 +61,11 @@ class Bench:
 
     def __post_init__(self) -> None:
         q = self.quick
-        self.mix = disks.mixed(
-            self.folder / f"mix{'-q' if q else ''}.raw",
-            **({"virtual": 256, "files": 60, "noise": 24, "zeros": 12} if q
-               else {"virtual": 4096, "files": 900, "noise": 400, "zeros": 236}),
+        self.small = disks.mixed(
+            self.folder / "mix-q.raw", virtual=256, files=60, noise=24, zeros=12
+        )
+        self.mix = self.small if q else disks.mixed(
+            self.folder / "mix.raw", virtual=4096, files=900, noise=400, zeros=236
         )  # fmt: skip
         self.mix_vmdk = disks.streamed(self.mix, self.mix.with_suffix(".vmdk"))
         self.digest = raw_digest(self.mix)
@@ -197,9 +198,12 @@ def qcow2_out(bench: Bench) -> Row:
 
 
 def chain(bench: Bench) -> Row:
+    # qemu-img needs two minutes for a large disk of vmfsSparse.
+    small = bench.folder / "small"
+    small.mkdir(exist_ok=True)
     kinds: dict[str, Path] = {
-        kind: disks.delta_chain(bench.mix, bench.folder, kind=kind)
-        for kind in ("vmfsSparse", "seSparse")
+        "vmfsSparse": disks.delta_chain(bench.small, small, kind="vmfsSparse"),
+        "seSparse": disks.delta_chain(bench.mix, bench.folder, kind="seSparse"),
     }
     split = bench.folder / f"{bench.mix.stem}-split.vmdk"
     if not split.exists():
@@ -213,7 +217,7 @@ def chain(bench: Bench) -> Row:
         two = bench.race(
             raw(f"mtv {kind}", f"{MTV} {path} {{out}}"),
             raw(f"qemu-img {kind}", f"qemu-img convert -W -m 16 -O raw {path} {{out}}"),
-            expected=bench.digest,
+            expected=raw_digest(bench.small) if kind == "vmfsSparse" else bench.digest,
         )
         wall, _, still = ratio(two, f"mtv {kind}", [f"qemu-img {kind}"])
         figures.append(f"{kind} {wall:.2f} ×")
