@@ -128,13 +128,25 @@ def _api(settings: Settings) -> Document:
         *("--ca", f"{AUTHORITY}/ca-bundle"),
         *("--service-selector", "kubevirt.io=virt-api"),
     )
-    probe = {"httpGet": {"scheme": "HTTPS", "path": "/healthz", "port": API_PORT}}
+    healthz = {"httpGet": {"scheme": "HTTPS", "path": "/healthz", "port": API_PORT}}
     return {
         **_container(settings, "virt-api", *command, cpu="20m", memory="160Mi"),
         "ports": [{"name": "https", "containerPort": API_PORT, "protocol": "TCP"}],
-        "readinessProbe": {**probe, "periodSeconds": 5},
-        "livenessProbe": {**probe, "periodSeconds": 20, "failureThreshold": 6},
+        **_probes(healthz),
         "volumeMounts": _tls_mounts(),
+    }
+
+
+def _probes(probe: Document) -> Document:
+    """Return probes that a busy node does not fail: restarting would make it busier."""
+    return {
+        "readinessProbe": {**probe, "periodSeconds": 5, "timeoutSeconds": 5},
+        "livenessProbe": {
+            **probe,
+            "periodSeconds": 20,
+            "timeoutSeconds": 15,
+            "failureThreshold": 6,
+        },
     }
 
 
@@ -149,15 +161,14 @@ def _handler(settings: Settings) -> Document:
         *("--tls-cert", f"{CERTIFICATES}/tls.crt", "--tls-key", f"{CERTIFICATES}/tls.key"),
         *("--client-ca", f"{AUTHORITY}/ca-bundle"),
     )
-    probe = {"tcpSocket": {"port": HANDLER_PORT}}
+    listens = {"tcpSocket": {"port": HANDLER_PORT}}
     node_name = {"fieldRef": {"fieldPath": "spec.nodeName"}}
     container = {
         **_container(settings, name, *command, cpu="20m", memory="160Mi"),
         "env": [{"name": "NODE_NAME", "valueFrom": node_name}],
         # It enters network namespaces of pods and changes owners of their devices.
         "securityContext": {"privileged": True},
-        "readinessProbe": {**probe, "periodSeconds": 5},
-        "livenessProbe": {**probe, "periodSeconds": 20, "failureThreshold": 6},
+        **_probes(listens),
         "volumeMounts": [
             *_tls_mounts(),
             {
