@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from converters import opening
-from converters.errors import CorruptGuest, UnsupportedGuest
+from converters.errors import CorruptGuest, TargetBroken, UnsupportedGuest
 from converters.guest.application import e2fs, fat, local, overlay, view
 from converters.guest.application.local import Local
 from converters.guest.application.overlay import Overlay
@@ -61,6 +62,19 @@ class _Clock:
         self._last = now
 
 
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what the folder of the disks refuses into our error."""
+    try:
+        yield
+    except OSError as fault:
+        raise TargetBroken(
+            f"{fault.filename or 'a file'}: {fault.strerror}",
+            hint="the overlay lies beside the disk: its folder must be writable, with some room",
+        ) from fault
+
+
+@_translated()
 def adapt(order: Order) -> Result:
     """Adapt a guest. Its disks change only at the end, all at once. Raises ConversionError."""
     clock = _Clock()
@@ -132,6 +146,7 @@ def write(
                 e2fs.check(path)
 
 
+@_translated()
 def undo(order: Order) -> tuple[list[Change], list[str]]:
     """Take back what an adaptation changed; return what was done, and what stays, and why."""
     overlay.finish(order.disks[0])
