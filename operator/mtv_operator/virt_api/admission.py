@@ -14,9 +14,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mtv.api import json_patch, kubevirt, meta
+from mtv.api import core, json_patch, kubevirt, meta
 from mtv.api.configuration import Configuration
-from mtv_operator.virt_api import defaults, honoured, plan_warnings, validation
+from mtv_operator.virt_api import (
+    defaults,
+    eviction,
+    honoured,
+    plan_warnings,
+    validation,
+)
 from mtv_operator.virt_api.causes import Cause
 
 Document = Mapping[str, Any]
@@ -37,15 +43,18 @@ class World:
     new_uuid: Callable[[], str]
     instance: Callable[[str, str], kubevirt.VirtualMachineInstance | None]
     migrations: Callable[[str], Sequence[kubevirt.VirtualMachineInstanceMigration]]
+    pod: Callable[[str, str], core.Pod | None] = lambda namespace, name: None
+    evacuate: Callable[[kubevirt.VirtualMachineInstance, str], None] = lambda vmi, node: None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What is answered. No causes: allowed."""
+    """What is answered. No causes and nothing to come again for (`later`): allowed."""
 
     patch: Sequence[json_patch.Operation] = ()
     causes: Sequence[Cause] = ()
     warnings: Sequence[str] = field(default=())
+    later: str = ""
 
 
 class Request(msgspec.Struct, frozen=True, rename="camel"):
@@ -54,6 +63,8 @@ class Request(msgspec.Struct, frozen=True, rename="camel"):
     uid: str
     operation: str = ""
     namespace: str = ""
+    name: str = ""
+    dry_run: bool | None = None
     object: dict[str, Any] | None = None
     old_object: dict[str, Any] | None = None
     user_info: dict[str, Any] = {}
@@ -187,6 +198,19 @@ def validate_migration(request: Request, world: World) -> Verdict:
     return Verdict(causes=validation.migration(one, vmi, others))
 
 
+def validate_eviction(request: Request, world: World) -> Verdict:
+    """Have a guest move to another node instead of ending with its pod."""
+    pod = world.pod(request.namespace, request.name)
+    name = eviction.instance_of(pod) if pod is not None else ""
+    if pod is None or not name:
+        return Verdict()
+    vmi = world.instance(request.namespace, name)
+    answered = eviction.judge(pod, vmi, world.configuration.eviction_strategy)
+    if answered.mark and vmi is not None and not request.dry_run:
+        world.evacuate(vmi, answered.mark)
+    return Verdict(later=answered.refusal)
+
+
 def validate_stored_only(request: Request, world: World) -> Verdict:
     """Admit a kind that nothing acts on yet, and say so."""
     if request.operation != "CREATE" or request.object is None:
@@ -218,6 +242,7 @@ WEBHOOKS: dict[str, Webhook] = {
     "/migration-mutate-create": mutate_migration,
     "/migration-validate-create": validate_migration,
     "/migration-validate-update": validate_migration,
+    "/pod-eviction-validate": validate_eviction,
     "/stored-only-validate": validate_stored_only,
     "/plan-warnings": warn_of_plan,
     "/storage-map-warnings": warn_of_storage_map,
@@ -226,11 +251,21 @@ WEBHOOKS: dict[str, Webhook] = {
 
 def answer(request: Request, verdict: Verdict) -> dict[str, Any]:
     """Return the AdmissionReview that answers."""
-    response: dict[str, Any] = {"uid": request.uid, "allowed": not verdict.causes}
+    response: dict[str, Any] = {
+        "uid": request.uid,
+        "allowed": not (verdict.causes or verdict.later),
+    }
     if verdict.warnings:
         response["warnings"] = list(verdict.warnings[:MOST_WARNINGS])
     if verdict.causes:
         response["status"] = refusal(verdict.causes)
+    elif verdict.later:
+        response["status"] = {
+            "status": "Failure",
+            "message": verdict.later,
+            "reason": "TooManyRequests",
+            "code": 429,
+        }
     elif verdict.patch:
         response["patchType"] = "JSONPatch"
         response["patch"] = base64.b64encode(msgspec.json.encode(verdict.patch)).decode()

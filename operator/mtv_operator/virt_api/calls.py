@@ -5,20 +5,21 @@ Lifecycle calls of a VM answer 202 with an empty body, calls of an instance 200.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 from starlette.responses import Response
 
 from mtv import errors
-from mtv.api import kubevirt, meta
+from mtv.api import json_patch, kubevirt, meta
 from mtv_operator.virt_api import backend as backends
-from mtv_operator.virt_api import lifecycle, statuses, streams
+from mtv_operator.virt_api import hotplug, lifecycle, statuses, streams
 from mtv_operator.virt_api.backend import Backend, Vmi
 from mtv_operator.virt_api.statuses import Refusal
 
 VMI = "virtualmachineinstances"
+Operations = Sequence[json_patch.Operation]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +192,64 @@ def screenshot(backend: Backend, call: Call) -> Response:
     return _asked(backend, vmi, verb, method="GET")
 
 
+def change_volumes(resource: str, *, add: bool) -> Answer:
+    """Return the call that adds a volume to a VM or an instance, or removes one.
+
+    What is changed in a VM is changed in its running instance, too; what is changed in an instance
+    alone is forgotten at its end.
+    """
+
+    def change(backend: Backend, call: Call) -> Response:
+        wanted, dry_run = _volume_change(call.body, add=add)
+
+        def attempt() -> None:
+            patches: list[tuple[kubevirt.VirtualMachine, str, hotplug.Spec]] = []
+            if resource == lifecycle.RESOURCE:
+                vm, vmi = backend.vm(call.namespace, call.name), _vmi(backend, call)
+                if vm.spec.template.spec is None:
+                    raise statuses.conflict(resource, call.name, "the VM has no template")
+                patches.append((vm, "/spec/template/spec", vm.spec.template.spec))
+            else:
+                vmi = _running(backend, call)
+            orders: list[tuple[meta.Object, Operations]] = [
+                (vm, hotplug.patch(at, spec, wanted(spec))) for vm, at, spec in patches
+            ]
+            if vmi is not None and _phase(vmi) == "Running":
+                try:
+                    orders.append((vmi, hotplug.patch("/spec", vmi.spec, wanted(vmi.spec))))
+                except hotplug.Impossible:
+                    if not orders:  # the VM's own wish counts; its instance has it so already
+                        raise
+            for target, operations in orders:
+                backend.send(target, operations, dry_run)
+
+        try:
+            backends.again_on_conflict(attempt)
+        except hotplug.Impossible as fault:
+            raise statuses.conflict(resource, call.name, str(fault)) from fault
+        return statuses.accepted()
+
+    return change
+
+
+def _volume_change(
+    body: bytes, *, add: bool
+) -> tuple[Callable[[hotplug.Spec], hotplug.Spec], tuple[str, ...]]:
+    """Return what a request changes in a spec, and whether it is only to be tried."""
+    if not body.strip():
+        message = "Request with no body, a new name is expected as the request body"
+        raise Refusal(400, message)
+    if add:
+        given = backends.options(body, kubevirt.AddVolumeOptions)
+        if given is None or not given.name:
+            raise Refusal(400, "AddVolumeOptions requires name to be set")
+        return (lambda spec: hotplug.added(spec, given)), given.dry_run
+    unwanted = backends.options(body, kubevirt.RemoveVolumeOptions)
+    if unwanted is None or not unwanted.name:
+        raise Refusal(400, "RemoveVolumeOptions requires name to be set")
+    return (lambda spec: hotplug.removed(spec, unwanted.name)), unwanted.dry_run
+
+
 def cancel_evacuation(resource: str) -> Answer:
     """Return the call that clears the wish to leave a node."""
 
@@ -228,8 +287,8 @@ CALLS: dict[tuple[str, str, str], Answer] = {
     ("PUT", "virtualmachines", "migrate"): migrate,
     ("GET", "virtualmachines", "expand-spec"): expand_spec,
     ("PUT", "virtualmachines", "evacuate/cancel"): cancel_evacuation("virtualmachines"),
-    ("PUT", "virtualmachines", "addvolume"): _not_yet("adding a volume to a running VM"),
-    ("PUT", "virtualmachines", "removevolume"): _not_yet("removing a volume of a running VM"),
+    ("PUT", "virtualmachines", "addvolume"): change_volumes("virtualmachines", add=True),
+    ("PUT", "virtualmachines", "removevolume"): change_volumes("virtualmachines", add=False),
     ("PUT", "virtualmachines", "memorydump"): _not_yet("a dump of the guest's memory"),
     ("PUT", "virtualmachines", "removememorydump"): _not_yet("a dump of the guest's memory"),
     ("GET", "virtualmachines", "objectgraph"): _not_yet("the object graph"),
@@ -243,8 +302,8 @@ CALLS: dict[tuple[str, str, str], Answer] = {
     ("GET", VMI, "userlist"): _of_agent("userlist"),
     ("GET", VMI, "filesystemlist"): _of_agent("filesystemlist"),
     ("PUT", VMI, "evacuate/cancel"): cancel_evacuation(VMI),
-    ("PUT", VMI, "addvolume"): _not_yet("adding a volume to a running VM"),
-    ("PUT", VMI, "removevolume"): _not_yet("removing a volume of a running VM"),
+    ("PUT", VMI, "addvolume"): change_volumes(VMI, add=True),
+    ("PUT", VMI, "removevolume"): change_volumes(VMI, add=False),
     ("GET", VMI, "vnc/screenshot"): screenshot,
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 MESSAGE = "stored, has no effect yet"
 
 _INSTANCE = """
-affinity.* architecture dnsConfig.* dnsPolicy hostname nodeSelector.* priorityClassName
+affinity.* architecture dnsConfig.* dnsPolicy evictionStrategy hostname nodeSelector.* priorityClassName
 schedulerName serviceAccountName startStrategy subdomain terminationGracePeriodSeconds
 tolerations[].* topologySpreadConstraints[].*
 livenessProbe.httpGet.* livenessProbe.tcpSocket.* livenessProbe.initialDelaySeconds
@@ -25,7 +25,9 @@ readinessProbe.failureThreshold
 networks[].name networks[].pod.vmNetworkCIDR
 volumes[].name
 volumes[].persistentVolumeClaim.claimName volumes[].persistentVolumeClaim.readOnly
-volumes[].dataVolume.name volumes[].emptyDisk.capacity
+volumes[].dataVolume.name volumes[].dataVolume.hotpluggable volumes[].emptyDisk.capacity
+volumes[].persistentVolumeClaim.hotpluggable volumes[].containerDisk.*
+volumes[].serviceAccount.* volumes[].downwardAPI.*
 volumes[].ephemeral.persistentVolumeClaim.*
 volumes[].cloudInitNoCloud.* volumes[].cloudInitConfigDrive.*
 volumes[].configMap.* volumes[].secret.* volumes[].sysprep.*
@@ -60,7 +62,7 @@ domain.devices.interfaces[].dhcpOptions.*
 """
 
 _VM = """
-running runStrategy template.metadata.*
+running runStrategy template.metadata.* dataVolumeTemplates[].*
 """
 
 Tree = dict[str, "Tree"]

@@ -277,7 +277,15 @@ def world_of(
         migrations=lambda namespace: client.list(
             kubevirt.VirtualMachineInstanceMigration, namespace
         ),
+        pod=lambda namespace, name: client.find(core.Pod, name, namespace),
+        evacuate=lambda vmi, node: _evacuate(client, vmi, node),
     )
+
+
+def _evacuate(client: Client, vmi: kubevirt.VirtualMachineInstance, node: str) -> None:
+    """Mark an instance to leave a node."""
+    marked = {"status": {"evacuationNodeName": node}}
+    client.patch(type(vmi), vmi.metadata.name, vmi.metadata.namespace, marked)
 
 
 def _authority(settings: Settings) -> bytes:

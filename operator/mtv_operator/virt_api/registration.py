@@ -18,6 +18,7 @@ WEBHOOK_GROUP = "admissionregistration.k8s.io/v1"
 Document = dict[str, Any]
 
 # Name, path, resource, operations, and whether writes wait for us when we do not answer.
+EVICTIONS = "pods/eviction"
 MUTATING: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
     (
         "virtualmachines-mutator.kubevirt.io",
@@ -83,6 +84,13 @@ VALIDATING: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
         "/migration-validate-update",
         "virtualmachineinstancemigrations",
         ("UPDATE",),
+        "Ignore",
+    ),
+    (
+        "virt-launcher-eviction-interceptor.kubevirt.io",
+        "/pod-eviction-validate",
+        EVICTIONS,
+        ("CREATE",),
         "Ignore",
     ),
     (
@@ -206,7 +214,7 @@ def _webhook(
     return {
         "name": name,
         "admissionReviewVersions": ["v1"],
-        "sideEffects": "None",
+        "sideEffects": "NoneOnDryRun" if resource == EVICTIONS else "None",
         "failurePolicy": policy,
         "matchPolicy": "Equivalent",
         "timeoutSeconds": TIMEOUT_S,
@@ -216,14 +224,26 @@ def _webhook(
         },
         "rules": [
             {
-                "apiGroups": [forklift.GROUP if resource in FORKLIFT else kubevirt.GROUP],
-                "apiVersions": ["v1beta1"] if resource in FORKLIFT else ["v1", "v1alpha3"],
+                "apiGroups": [_group(resource)],
+                "apiVersions": _versions(resource),
                 "operations": list(operations),
                 "resources": [resource],
                 "scope": "Namespaced",
             }
         ],
     }
+
+
+def _group(resource: str) -> str:
+    if resource == EVICTIONS:
+        return ""
+    return forklift.GROUP if resource in FORKLIFT else kubevirt.GROUP
+
+
+def _versions(resource: str) -> list[str]:
+    if resource == EVICTIONS:
+        return ["v1"]
+    return ["v1beta1"] if resource in FORKLIFT else ["v1", "v1alpha3"]
 
 
 # Where each kind that is registered lives.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mtv.api import cdi, core, installation, kubevirt, well_known
 from mtv_operator.objects import Cache, Caches, Client, Key
 from mtv_operator.reconciling import Controller
-from mtv_operator.virt_controller import data_volume_templates, instance
+from mtv_operator.virt_controller import data_volume_templates, hotplug, instance
 from mtv_operator.virt_controller.instance_controller import InstanceController
 from mtv_operator.virt_controller.migration_controller import (
     EvacuationController,
@@ -49,6 +49,7 @@ class World:
     nodes: Cache[core.Node]
     installations: Cache[installation.KubeVirt]
     data_volumes: Cache[cdi.DataVolume] | None = None
+    attachments: Cache[core.Pod]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +71,7 @@ def build(client: Client, caches: Caches, settings: Settings) -> Built:
         nodes=caches.watch(core.Node),
         installations=caches.watch(installation.KubeVirt),
         data_volumes=caches.watch(cdi.DataVolume) if settings.data_volumes else None,
+        attachments=caches.watch(core.Pod, labels=f"{well_known.APP}={hotplug.APP}"),
     )
     found: tuple[Controller, ...] = (
         VirtualMachineController(client, world.vms, world.instances, world.data_volumes),
@@ -82,6 +84,7 @@ def build(client: Client, caches: Caches, settings: Settings) -> Built:
             vms=world.vms,
             installations=world.installations,
             image=settings.image,
+            attachments=world.attachments,
         ),
         MigrationController(
             client,
@@ -145,6 +148,13 @@ def _wire(world: World, enqueue: Enqueue) -> None:
             if key.name in data_volume_templates.names(one):
                 enqueue(vm, Key(key.namespace, one.metadata.name))
 
+    def of_attachment(key: Key, pod: core.Pod | None) -> None:
+        owners_of = {one.uid for one in pod.metadata.owner_references} if pod is not None else None
+        for launcher in world.pods.list(key.namespace):
+            if owners_of is None or launcher.metadata.uid in owners_of:
+                of_pod(Key(key.namespace, launcher.metadata.name), launcher)
+
+    world.attachments.on_change(of_attachment)
     if world.data_volumes is not None:
         world.data_volumes.on_change(of_data_volume)
     world.vms.on_change(of_vm)

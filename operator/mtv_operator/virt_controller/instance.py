@@ -22,6 +22,7 @@ from mtv_operator.data_volumes import names
 from mtv_operator.reconciling import Decision
 from mtv_operator.virt_controller import (
     conditions,
+    hotplug,
     instance_conditions,
     launcher_pod,
     launcher_volumes,
@@ -55,6 +56,7 @@ class Observed:
     image: str = ""
     owner_exists: bool = False  # the VirtualMachine that will take its own finalizer off
     node: core.Node | None = None  # the one the instance is on
+    attachments: tuple[core.Pod, ...] = ()  # of its volumes that come and go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,9 @@ def decide(observed: Observed, now: datetime) -> Plan:
         instance = _handed_over(observed, instance, pod, now)
     if phases.is_going(instance) and phases.of(instance) not in phases.FINAL:
         actions += _deletions(observed)
+    elif phases.of(instance) is Phase.RUNNING and pod is not None:
+        instance, more = _plugged(observed, instance, pod)
+        actions += more
     instance = _with_conditions(observed, instance, pod, now)
     actions += _gate(instance, pod)
     return Decision(
@@ -119,6 +124,29 @@ def decide(observed: Observed, now: datetime) -> Plan:
         actions=tuple(actions),
         requeue_after_s=_look_again_s(instance, pod),
     )
+
+
+def _plugged(observed: Observed, instance: Vmi, pod: core.Pod) -> tuple[Vmi, list[Action]]:
+    """Bring volumes that come and go to the node, or away from it."""
+    attachments = observed.attachments
+    made = hotplug.pods_to_make(instance, pod, attachments, observed.claims, observed.image)
+    gone = hotplug.pods_to_delete(instance, attachments)
+    actions: list[Action] = [CreatePod(pod=one) for one in made]
+    actions += [DeletePod(name=one.metadata.name, uid=one.metadata.uid) for one in gone]
+    known = _status(instance).volume_status
+    found = hotplug.volume_status(known, instance, pod, attachments)
+    if found != known:
+        claims = {one.name: one for one in volume_status(observed)}
+        found = tuple(
+            msgspec.structs.replace(
+                one, persistent_volume_claim_info=claims[one.name].persistent_volume_claim_info
+            )
+            if one.hotplug_volume is not None and one.name in claims
+            else one
+            for one in found
+        )
+        instance = _with_status(instance, volume_status=found)
+    return instance, actions
 
 
 def _look_again_s(instance: Vmi, pod: core.Pod | None) -> float | None:

@@ -32,8 +32,10 @@ class InstanceController:
         vms: Cache[kubevirt.VirtualMachine],
         installations: Cache[installation.KubeVirt],
         image: str,
+        attachments: Cache[core.Pod] | None = None,
     ) -> None:
         self._client, self._image = client, image
+        self._attachments = attachments
         self._instances, self._pods, self._claims = instances, pods, claims
         self._nodes, self._vms, self._installations = nodes, vms, installations
 
@@ -44,9 +46,11 @@ class InstanceController:
             return None
         node = found.status.node_name if found.status else None
         installed = self._installations.get(configuration.NAMESPACE, configuration.NAME)
+        launchers = self._pods_of(found)
         return Observed(
             instance=found,
-            pods=self._pods_of(found),
+            pods=launchers,
+            attachments=self._attached(launchers),
             claims={name: self._claim(key.namespace, name) for name in instance.claim_names(found)},
             configuration=configuration.of(installed),
             offers=instance.offers_of(tuple(self._nodes.list())),
@@ -62,6 +66,12 @@ class InstanceController:
             return tuple(known)
         labels = f"{well_known.CREATED_BY}={found.metadata.uid}"
         return tuple(self._client.list(core.Pod, found.metadata.namespace, labels=labels))
+
+    def _attached(self, launchers: tuple[core.Pod, ...]) -> tuple[core.Pod, ...]:
+        known = self._attachments
+        if known is None:
+            return ()
+        return tuple(one for pod in launchers for one in known.by_owner(pod.metadata.uid))
 
     def _claim(self, namespace: str, name: str) -> core.PersistentVolumeClaim | None:
         known = self._claims.get(namespace, name)

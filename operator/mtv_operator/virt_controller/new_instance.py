@@ -7,6 +7,7 @@ import hashlib
 import msgspec
 
 from mtv.api import kubevirt, meta, well_known
+from mtv_operator.virt_controller import hotplug
 from mtv_operator.virt_launcher.domain import firmware
 
 NOT_COPIED = ("kubectl.kubernetes.io/last-applied-configuration",)
@@ -15,8 +16,22 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def template_digest(vm: kubevirt.VirtualMachine) -> str:
-    """Return what tells two templates apart: of the spec alone, labels may change at any time."""
-    return hashlib.sha256(_encoder.encode(vm.spec.template.spec)).hexdigest()[:16]
+    """Return what tells two templates apart: of the spec alone, labels may change at any time.
+
+    Volumes that come and go while the guest runs make no difference.
+    """
+    spec = vm.spec.template.spec
+    if spec is not None:
+        come_and_go = {one.name for one in spec.volumes if hotplug.is_pluggable(one)}
+        devices = spec.domain.devices
+        disks = tuple(one for one in devices.disks if one.name not in come_and_go)
+        devices = msgspec.structs.replace(devices, disks=disks)
+        spec = msgspec.structs.replace(
+            spec,
+            volumes=tuple(one for one in spec.volumes if one.name not in come_and_go),
+            domain=msgspec.structs.replace(spec.domain, devices=devices),
+        )
+    return hashlib.sha256(_encoder.encode(spec)).hexdigest()[:16]
 
 
 def of(vm: kubevirt.VirtualMachine, *, paused: bool = False) -> kubevirt.VirtualMachineInstance:

@@ -15,7 +15,7 @@ import msgspec
 from mtv import errors
 from mtv.api import kubevirt, well_known
 from mtv_operator.reconciling import Decision
-from mtv_operator.virt_handler import conditions, instance_status
+from mtv_operator.virt_handler import conditions, hotplug, instance_status
 from mtv_operator.virt_launcher.protocol import Domain
 
 Vmi = kubevirt.VirtualMachineInstance
@@ -98,11 +98,25 @@ class Destroy:
 
 
 @dataclass(frozen=True, slots=True)
+class Plug:
+    """Give the running guest a volume."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unplug:
+    """Take a volume from the running guest."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """Let the launcher end: the state that it holds is written down."""
 
 
-Action = Boot | Shutdown | Destroy | Release
+Action = Boot | Shutdown | Destroy | Release | Plug | Unplug
 Decided = Decision[Action, Vmi]
 
 
@@ -184,9 +198,21 @@ def _alive(observed: Observed, domain: Domain, now: datetime, *, going: bool) ->
     )
     stored = _with_times(observed, msgspec.structs.replace(observed.vmi, status=status), domain)
     if not going:
-        return Decision(status=stored)
+        return _with_plugging(Decision(status=stored), domain)
     grace = instance_status.grace_period_s(observed.vmi)
     return Decision(status=stored, actions=(Shutdown(grace),), requeue_after_s=PRESS_AGAIN_S)
+
+
+def _with_plugging(plan: Decided, domain: Domain) -> Decided:
+    """Return the decision with the volumes that come and go. Those never wait for each other."""
+    vmi = plan.status
+    assert vmi is not None
+    actions: tuple[Action, ...] = tuple(Plug(name) for name in hotplug.to_plug(vmi, domain))
+    actions += tuple(Unplug(name) for name in hotplug.to_unplug(vmi, domain))
+    if vmi.status is not None:
+        shown = hotplug.shown(vmi.status, vmi, domain)
+        vmi = msgspec.structs.replace(vmi, status=shown)
+    return Decision(status=vmi, actions=actions, requeue_after_s=LOOK_S if actions else None)
 
 
 def _ended(observed: Observed, domain: Domain, now: datetime) -> Vmi:

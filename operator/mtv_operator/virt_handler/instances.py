@@ -17,6 +17,7 @@ from mtv_operator.virt_handler import (
     launcher_socket,
     namespaces,
     order,
+    plugging,
     pod_network,
 )
 from mtv_operator.virt_handler.emulation import Ability
@@ -179,6 +180,8 @@ class Instances:
                     self._say(vmi, Said(reason="ShuttingDown", message=GRACEFUL))
             case instance.Destroy():
                 launcher_socket.call(path, protocol.Destroy(), launcher_socket.START_TIMEOUT_S)
+            case instance.Plug(name=name) | instance.Unplug(name=name):
+                self._plug(vmi, path, name, wanted=isinstance(action, instance.Plug))
             case instance.Release():
                 launcher_socket.call(path, protocol.Release())
 
@@ -205,6 +208,22 @@ class Instances:
             return
         notes.failure = None
         self._say(vmi, Said(reason="Created", message="VirtualMachineInstance defined."))
+
+    def _plug(
+        self, vmi: kubevirt.VirtualMachineInstance, path: Path, name: str, *, wanted: bool
+    ) -> None:
+        """Plug a volume in or out; what goes wrong is said, and tried again."""
+        try:
+            if wanted:
+                plugging.plug(vmi, path, self.kubelet_root, name)
+            else:
+                plugging.unplug(path, name)
+        except (errors.MigrationError, OSError) as fault:
+            text = f"volume {name}: {fault}"
+            self._say(vmi, Said(reason="HotplugFailed", message=text, type="Warning"))
+            if isinstance(fault, OSError):
+                raise errors.TargetUnavailable(text) from fault
+            raise
 
     def write_status(self, observed: Observed, wanted: kubevirt.VirtualMachineInstance) -> None:
         """Store the VMI as a whole, if anything changed; then say so."""

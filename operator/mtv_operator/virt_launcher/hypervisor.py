@@ -332,6 +332,27 @@ class Hypervisor:
             agent_commands=agent_commands(about),
         )
 
+    def attach(self, device: str) -> None:
+        """Plug a device in while the guest runs; the next start does not have it."""
+        with self._translated():
+            self._domain().attachDeviceFlags(device, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+    def detach(self, alias: str) -> None:
+        """Ask for a device to be pulled out; the guest may take its time."""
+        with self._translated():
+            self._domain().detachDeviceAlias(alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+    def disks(self) -> dict[str, str]:
+        """Return the device name of each disk of the running domain, by its alias."""
+        with self._translated():
+            root = ElementTree.fromstring(self._domain().XMLDesc(0))
+        found = {}
+        for disk in root.iterfind("devices/disk"):
+            alias, target = disk.find("alias"), disk.find("target")
+            if alias is not None and target is not None:
+                found[alias.get("name", "")] = target.get("dev", "")
+        return found
+
     def screenshot(self, *, move_cursor: bool = False) -> bytes:
         """Return what the first display shows, as libvirt has it: a portable pixmap."""
         with self._translated():

@@ -291,6 +291,19 @@ class GetGuestInfo(_Request, frozen=True, kw_only=True, tag=True):
     """Ask the guest agent now; the reply is the state with a fresh `guest`."""
 
 
+class AttachDisk(_Request, frozen=True, kw_only=True, tag=True):
+    """Plug in a disk whose image lies where hot-plugged ones do; done already is fine."""
+
+    disk: kubevirt.Disk
+    read_only: bool = False
+
+
+class DetachDisk(_Request, frozen=True, kw_only=True, tag=True):
+    """Pull a disk out. Refused for the moment while the guest holds on to it."""
+
+    name: str
+
+
 class TakeScreenshot(_Request, frozen=True, kw_only=True, tag=True):
     """Ask for a picture of the display; `move_cursor` wakes a screen that sleeps."""
 
@@ -353,6 +366,8 @@ Request = (
     | Unfreeze
     | GetDomain
     | GetGuestInfo
+    | AttachDisk
+    | DetachDisk
     | TakeScreenshot
     | Watch
     | Release

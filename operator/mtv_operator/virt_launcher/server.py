@@ -148,6 +148,10 @@ class Server:
                 machine.thaw()
             case protocol.GetGuestInfo():
                 machine.ask_agent()
+            case protocol.AttachDisk():
+                machine.attach_disk(request.disk, read_only=request.read_only)
+            case protocol.DetachDisk():
+                machine.detach_disk(request.name)
             case protocol.TakeScreenshot():
                 picture = machine.hypervisor.screenshot(move_cursor=request.move_cursor)
             case protocol.GetCapabilities():

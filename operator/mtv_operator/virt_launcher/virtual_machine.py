@@ -48,6 +48,7 @@ PRESS_EVERY_S = 5.0  # a guest that boots misses the button
 IDLE_TURN_S = 5.0
 RETRY_S = 1.0
 AGENT_EVERY_S = 30.0
+DETACH_PATIENCE_S = 3.0
 SERIAL_LOG_BYTES = 4 << 20
 RESOLV_CONF = Path("/etc/resolv.conf")
 
@@ -79,6 +80,7 @@ class VirtualMachine:
         self.wake = wake
         self._changed = threading.Condition()
         self._starting = threading.Lock()
+        self._plugging = threading.Lock()
         self._stopping_lock = threading.Lock()
         self._domain = Domain()
         self._started = False
@@ -397,6 +399,40 @@ class VirtualMachine:
     def started(self) -> bool:
         """Tell whether the domain ever ran."""
         return self._started
+
+    def attach_disk(self, disk: kubevirt.Disk, *, read_only: bool) -> None:
+        """Plug in a disk. Raises the explained error; a disk that is there already is fine."""
+        with self._plugging:
+            there = self.hypervisor.disks()
+            if disks.alias_of(disk.name) not in there:
+                image = volumes.plugged_image(self.paths, disk.name, read_only=read_only)
+                taken = set(there.values())
+                self.hypervisor.attach(disks.device_xml(disk, image, taken))
+                there = self.hypervisor.disks()
+            target = there.get(disks.alias_of(disk.name), "")
+            entry = DiskTarget(name=disk.name, target=target)
+            self._update(
+                lambda domain: msgspec.structs.replace(
+                    domain, disks=(*(o for o in domain.disks if o.name != disk.name), entry)
+                )
+            )
+
+    def detach_disk(self, name: str) -> None:
+        """Pull a disk out. Raises Retryable while the guest has not let go of it."""
+        alias = disks.alias_of(name)
+        with self._plugging:
+            if alias in self.hypervisor.disks():
+                self.hypervisor.detach(alias)
+            deadline = time.monotonic() + DETACH_PATIENCE_S
+            while alias in self.hypervisor.disks():
+                if time.monotonic() > deadline:
+                    raise errors.Retryable(f"the guest has not let go of the disk {name} yet")
+                time.sleep(0.05)
+            self._update(
+                lambda domain: msgspec.structs.replace(
+                    domain, disks=tuple(one for one in domain.disks if one.name != name)
+                )
+            )
 
     def ask_agent(self) -> None:
         """Fetch what the guest agent knows. Raises Retryable when it does not answer."""

@@ -185,6 +185,19 @@ class _Preparation:
         return images.describe(path, read_only=True)
 
 
+def plugged_image(paths: Paths, volume: str, *, read_only: bool = False) -> Image:
+    """Return the image of a volume that virt-handler has made visible while the guest runs."""
+    path = paths.public / f"hotplug-disks/{volume}.img"
+    device = paths.public / f"hotplug-disks/{volume}"
+    with contextlib.suppress(OSError):
+        if device.is_block_device():
+            return images.describe(device, read_only=read_only)
+    if not path.is_file():
+        raise errors.TargetUnavailable(f"volume {volume} is not at {path} yet")
+    images.prepare_disk(path, volume, 0)
+    return images.describe(path, read_only=read_only)
+
+
 def disk_in_image(root: Path, path: str, field: str) -> Path:
     """Return the disk in a container image that is mounted at `root`: `path`, or all of /disk.
 

@@ -48,7 +48,8 @@ def controller_elements(domain: kubevirt.DomainSpec) -> list[Element]:
     virtio = disks.virtio_model(domain)
     buses = {disks.bus_of(disk) for disk in domain.devices.disks}
     elements = []
-    if "scsi" in buses:
+    # Without one, the first disk that is added to the running guest would bring its own.
+    if "scsi" in buses or not domain.devices.disable_hotplug:
         elements.append(element("controller", {"type": "scsi", "index": 0, "model": virtio}))
     elements.append(element("controller", {"type": "virtio-serial", "index": 0, "model": virtio}))
     usb = "usb" in buses or any(bus == "usb" for _, bus in _inputs(domain))

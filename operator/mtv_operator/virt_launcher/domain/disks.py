@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from mtv import errors
@@ -13,6 +14,7 @@ from mtv_operator.virt_launcher.domain.context import Context, Image
 from mtv_operator.virt_launcher.domain.markup import alias, element
 
 DEFAULT_BUS = "sata"
+PLUGGABLE = ("scsi", "virtio")
 PREFIX = {"virtio": "vd", "scsi": "sd", "sata": "sd", "usb": "sd"}
 CACHES = ("none", "writethrough", "writeback")
 _SERIAL = re.compile(
@@ -89,8 +91,39 @@ def disk_elements(domain: kubevirt.DomainSpec, context: Context) -> list[Element
             # An explicit address: libvirt would put the eighth disk on a second controller.
             unit = units["scsi"]
             units["scsi"] += 1
-        elements.append(_disk(disk, bus, names[disk.name], unit, domain, context))
+        image = context.images.get(disk.name)
+        if image is None:
+            raise errors.BadInput(
+                "the disk has no volume of its name",
+                field=f"spec.domain.devices.disks[{disk.name}]",
+                hint="add it to spec.volumes",
+            )
+        elements.append(_disk(disk, bus, names[disk.name], unit, domain, image))
     return elements
+
+
+def alias_of(name: str) -> str:
+    """Return how libvirt calls the disk of a volume."""
+    return f"ua-{name}"
+
+
+def device_xml(disk: kubevirt.Disk, image: Image, taken: Collection[str]) -> str:
+    """Return the `<disk>` of one that is plugged in: a device name that is free, any address.
+
+    Raises BadInput for a bus or kind of disk that cannot be plugged in.
+    """
+    bus = bus_of(disk)
+    if bus not in PLUGGABLE:
+        raise errors.BadInput(
+            f"a disk on the bus {bus} cannot be added to a running VM",
+            field=f"spec.domain.devices.disks[{disk.name}]",
+            hint=f"use {' or '.join(PLUGGABLE)}",
+        )
+    number = 0
+    while (target := PREFIX[bus] + letters(number)) in taken:
+        number += 1
+    node = _disk(disk, bus, target, None, kubevirt.DomainSpec(devices=kubevirt.Devices()), image)
+    return ElementTree.tostring(node, encoding="unicode")
 
 
 def _disk(
@@ -99,14 +132,9 @@ def _disk(
     target: str,
     unit: int | None,
     domain: kubevirt.DomainSpec,
-    context: Context,
+    image: Image,
 ) -> Element:
     field = f"spec.domain.devices.disks[{disk.name}]"
-    image = context.images.get(disk.name)
-    if image is None:
-        raise errors.BadInput(
-            "the disk has no volume of its name", field=field, hint="add it to spec.volumes"
-        )
     device = _device(disk, bus, image, field)
     tray = (disk.cdrom.tray or None) if disk.cdrom else None
     model = virtio_model(domain) if bus == "virtio" else None
