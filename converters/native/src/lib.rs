@@ -11,7 +11,7 @@ use libdeflate_sys::{
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 /// The least that a sparse file can leave out.
 const PIECE: usize = 4096;
@@ -185,7 +185,7 @@ fn scan(
                 let step = number * block_bytes;
                 let at = offset + step as u64;
                 if found.look(block, at, start + step) && sums {
-                    let sum = xxh3_64_with_seed(block, at / block_bytes as u64);
+                    let sum = XxHash3_64::oneshot_with_seed(at / block_bytes as u64, block);
                     found.count(at / EXTENT, sum);
                 }
             }
