@@ -13,7 +13,8 @@ from typing import Any
 MESSAGE = "stored, has no effect yet"
 
 _INSTANCE = """
-affinity.* architecture dnsConfig.* dnsPolicy evictionStrategy hostname nodeSelector.* priorityClassName
+affinity.* architecture dnsConfig.* dnsPolicy evictionStrategy hostname nodeSelector.*
+priorityClassName
 schedulerName serviceAccountName startStrategy subdomain terminationGracePeriodSeconds
 tolerations[].* topologySpreadConstraints[].*
 livenessProbe.httpGet.* livenessProbe.tcpSocket.* livenessProbe.initialDelaySeconds

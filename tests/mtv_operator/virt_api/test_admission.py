@@ -54,15 +54,16 @@ def test_defaults_come_as_a_patch_that_only_adds():
 
 
 def test_fields_without_effect_are_a_condition_of_the_instance():
-    document = _vmi(evictionStrategy="LiveMigrate")
+    document = _vmi()
+    document["spec"]["domain"]["ioThreadsPolicy"] = "auto"
     request = _request(document)
     found = _patch(admission.mutate_instance(request, WORLD), request)
     status = next(one["value"] for one in found if one["path"] == "/status")
     (condition,) = status["conditions"]
     assert (condition["type"], condition["status"]) == ("FieldsIgnored", "True")
-    assert "spec.evictionStrategy" in condition["message"]
+    assert "spec.domain.ioThreadsPolicy" in condition["message"]
     warned = admission.validate_instance(request, WORLD).warnings
-    assert warned == ["spec.evictionStrategy: stored, has no effect yet"]
+    assert warned == ["spec.domain.ioThreadsPolicy: stored, has no effect yet"]
 
 
 def test_status_written_by_others_is_put_back():

@@ -62,8 +62,8 @@ def test_plain_vm_is_honoured_wholly():
             "spec.template.spec.volumes[1].containerDisk",
         ),
         (
-            lambda spec: spec.update(evictionStrategy="LiveMigrate"),
-            "spec.template.spec.evictionStrategy",
+            lambda spec: spec["domain"].update(ioThreadsPolicy="auto"),
+            "spec.template.spec.domain.ioThreadsPolicy",
         ),
         (
             lambda spec: spec["domain"].update(launchSecurity={"sev": {}}),
@@ -84,5 +84,5 @@ def test_nothing_asked_for_is_nothing_said():
     spec = instance_spec()
     spec["accessCredentials"] = []
     spec["domain"]["devices"]["disableHotplug"] = False
-    spec["evictionStrategy"] = None
+    spec["domain"]["ioThreadsPolicy"] = None
     assert honoured.warnings(spec, honoured.INSTANCE_SPEC) == []
