@@ -123,14 +123,14 @@ class Cluster:
             if one.get("status", {}).get("phase") in ("Succeeded", "Failed"):
                 continue
             total = one["spec"]["disk"]["capacityBytes"]
-            one["status"] = {
-                "phase": "Succeeded",
-                "totalBytes": total,
-                "doneBytes": total,
-                **status,
-            }
+            ended = {"phase": "Succeeded", "totalBytes": total, "doneBytes": total, **status}
             path = f"{TRANSFERS}/{one['metadata']['name']}/status"
-            code, answer = self.api.request("PUT", path, one)
+            code, answer = self.api.request(
+                "PATCH",
+                path,
+                {"status": ended},
+                content_type="application/merge-patch+json",
+            )
             assert code == 200, answer
 
     def power(self, name: str) -> str:

@@ -85,6 +85,14 @@ class Simulation:
         self.migrations.append(one)
         return one
 
+    def wish(self, **spec: tuple[str, ...]) -> None:
+        """Have VMs of the newest Migration rolled back, or accepted."""
+        last = self.migrations[-1]
+        refs = {key: tuple(forklift.Ref(id=one) for one in vms) for key, vms in spec.items()}
+        self.migrations[-1] = msgspec.structs.replace(
+            last, spec=msgspec.structs.replace(last.spec, **refs)
+        )
+
     def cancel(self, *vms: str) -> None:
         """Cancel VMs of the newest Migration."""
         last = self.migrations[-1]
@@ -149,6 +157,9 @@ class Simulation:
             if at <= self.now:
                 del self.going_down[vm_id]
                 self.power(vm_id, PowerState.OFF)
+        for name, target in list(self.vms.items()):
+            if target.spec.run_strategy == "Halted" and is_created(target):
+                self.vms[name] = with_created(target, False)
         for name, transfer in list(self.transfers.items()):
             if transfer.status and transfer.status.phase in ("Succeeded", "Failed"):
                 continue
@@ -215,7 +226,9 @@ class Simulation:
         """What must hold at any moment."""
         for target in self.vms.values():
             vm_id = target.metadata.labels[labels.VM_ID]
-            assert self.vm(vm_id).power_state is not PowerState.ON, "source and target both run"
+            runs = target.spec.run_strategy != "Halted" or is_created(target)
+            both = runs and self.vm(vm_id).power_state is PowerState.ON
+            assert not both, "source and target both run"
             spec = target.spec.template.spec
             assert spec is not None
             for volume in spec.volumes:
@@ -271,7 +284,20 @@ class Simulation:
                 assert name not in self.vms
                 self.power(vm_id, PowerState.ON)
             case actions.CreateVM(vm=vm):
-                self.vms.setdefault(vm.metadata.name, vm)
+                runs = vm.spec.run_strategy != "Halted"
+                self.vms.setdefault(vm.metadata.name, with_created(vm, runs))
+            case actions.StopTarget(name=name):
+                halted = msgspec.structs.replace(self.vms[name].spec, run_strategy="Halted")
+                self.vms[name] = msgspec.structs.replace(self.vms[name], spec=halted)
+            case actions.GiveBack(vm_id=vm_id, targets=names, power_on=power_on):
+                for name in names:
+                    target = self.vms[name]
+                    assert not is_created(target)
+                    marks = {**target.metadata.annotations, labels.ROLLED_BACK: "true"}
+                    metadata = msgspec.structs.replace(target.metadata, annotations=marks)
+                    self.vms[name] = msgspec.structs.replace(target, metadata=metadata)
+                if power_on:
+                    self.power(vm_id, PowerState.ON)
 
     def _create_transfer(self, transfer: DiskTransfer) -> None:
         if transfer.metadata.name in self.transfers:
@@ -291,6 +317,17 @@ class Simulation:
             one.metadata, annotations={**one.metadata.annotations, **marks}
         )
         self.transfers[name] = msgspec.structs.replace(one, metadata=metadata)
+
+
+def is_created(target: kubevirt.VirtualMachine) -> bool:
+    """Tell whether a target has an instance."""
+    return bool(target.status and target.status.created)
+
+
+def with_created(target: kubevirt.VirtualMachine, created: bool) -> kubevirt.VirtualMachine:
+    """Return a target with, or without, an instance."""
+    status = kubevirt.VirtualMachineStatus(created=created)
+    return msgspec.structs.replace(target, status=status)
 
 
 def of_vms(*vms: VM, annotations: dict[str, str] | None = None, **spec: Any) -> Simulation:

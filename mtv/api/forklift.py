@@ -476,6 +476,9 @@ class MigrationSpec(meta.Part, frozen=True, kw_only=True):
     cutover: meta.Time | None = None
     vm_cutover: tuple[VMCutover, ...] = ()
     resume_conversion: bool | None = None
+    # Ours: migrated VMs that go back to their source, and those whose source is given up.
+    rollback: tuple[Ref, ...] = ()
+    accept: tuple[Ref, ...] = ()
 
 
 class MigrationStatus(meta.Part, frozen=True, kw_only=True):

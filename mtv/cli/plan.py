@@ -15,7 +15,7 @@ from mtv.cli import follow, options
 from mtv.cli.options import Format
 
 if TYPE_CHECKING:
-    from mtv.api.forklift import Migration, Plan, PlanVM
+    from mtv.api.forklift import Migration, Plan, PlanVM, VMStatus
     from mtv.api.mtv import DiskTransfer
     from mtv_operator.objects import Client
 
@@ -112,13 +112,17 @@ def _refuse_start(plan: Plan) -> None:
         raise errors.NeedsOperator(
             f"plan {name} cannot run: {'; '.join(blockers)}", hint=f"mtv plan check {name}"
         )
-    moved = [vm for vm in run.vms if vm.completed and not vm.error] if run else []
+    moved = [vm for vm in run.vms if _is_moved(vm)] if run else []
     ended = follow.outcome(plan).state
     if ended == "Succeeded" and len(moved) == len(plan.spec.vms):
         raise errors.NeedsOperator(
             f"plan {name} has succeeded: all of its VMs are migrated",
             hint="add VMs to it, or make another plan",
         )
+
+
+def _is_moved(vm: VMStatus) -> bool:
+    return bool(vm.completed) and any(one.type == "Succeeded" for one in vm.conditions)
 
 
 @app.command("watch", epilog="Example: `mtv plan watch web -n mtv --timeout 3600`")
@@ -158,6 +162,19 @@ def cancel(
         Migration, running[-1].metadata.name or "", namespace, {"spec": {"cancel": cancel_list}}
     )
     print(f"canceling {', '.join(str(ref['name']) for ref in chosen)}")
+
+
+@app.command(epilog="Examples: `mtv plan accept web` · `mtv plan accept web --vm db1`")
+def accept(
+    name: Name,
+    vm: Annotated[list[str], typer.Option("--vm", help="Only these VMs: names or ids.")] = [],  # noqa: B006 - Typer's way
+    namespace: options.Namespace = "mtv",
+    kubeconfig: options.Kubeconfig = "",
+) -> None:
+    """Accept migrated VMs: from then on `mtv rollback` refuses them."""
+    from mtv.cli import rollback
+
+    rollback.accept(options.connect(kubeconfig), name, vm, namespace)
 
 
 @app.command(epilog="Examples: `mtv plan archive web`")

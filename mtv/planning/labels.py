@@ -34,6 +34,7 @@ VSPHERE = "vsphere.forklift.konveyor.io"
 # Ours: of which state of the source disk a finished transfer is a copy, and that it no longer is.
 SOURCE_STATE = "mtv.dev/source-state"
 STALE = "mtv.dev/stale"
+ROLLED_BACK = "mtv.dev/rolled-back"  # on a target VM: its source runs again
 PCI_SLOTS = "mtv.dev/source-pci-slots"
 
 

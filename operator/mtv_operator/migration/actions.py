@@ -125,6 +125,25 @@ class PowerOn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StopTarget:
+    """Halt a target VM."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveBack:
+    """Mark halted targets as rolled back, and switch their source on, if it was on."""
+
+    provider: str
+    vm_id: str
+    namespace: str
+    targets: tuple[str, ...]
+    power_on: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TryVM:
     """Ask the API server whether it would take the target VM; nothing is stored."""
 
@@ -164,6 +183,8 @@ OfPlan = (
     | ShutDownGuest
     | PowerOff
     | PowerOn
+    | StopTarget
+    | GiveBack
     | TryVM
     | CreateVM
     | Record
@@ -173,7 +194,7 @@ OfPlan = (
 def vm_of(action: OfPlan) -> str:
     """Return the source VM that an action is about; "" if it is about none alone."""
     match action:
-        case ShutDownGuest() | PowerOff() | PowerOn():
+        case ShutDownGuest() | PowerOff() | PowerOn() | GiveBack():
             return action.vm_id
         case CreateVM(vm=vm) | TryVM(vm=vm):
             return vm.metadata.labels.get(labels.VM_ID, "")

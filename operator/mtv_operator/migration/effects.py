@@ -52,6 +52,12 @@ def perform(client: Client, inventories: Inventories, action: actions.OfPlan) ->
             _relabel(client, action)
         case actions.ShutDownGuest() | actions.PowerOff() | actions.PowerOn():
             _switch(client, inventories, action)
+        case actions.StopTarget(namespace=namespace, name=name):
+            halted = {"spec": {"runStrategy": "Halted", "running": None}}
+            with contextlib.suppress(errors.NotFound):
+                client.patch(kubevirt.VirtualMachine, name, namespace, halted)
+        case actions.GiveBack():
+            _give_back(client, inventories, action)
         case actions.TryVM(vm=vm):
             _try_vm(client, vm)
         case actions.CreateVM():
@@ -157,6 +163,22 @@ def _switch(
             assert_never(action)
 
 
+def _give_back(client: Client, inventories: Inventories, action: actions.GiveBack) -> None:
+    """Raise TargetUnavailable while a target could still run: never both."""
+    for name in action.targets:
+        target = client.find(kubevirt.VirtualMachine, name, action.namespace)
+        where = f"{action.namespace}/{name}"
+        if target is not None:
+            if target.spec.run_strategy != "Halted":
+                raise errors.TargetUnavailable(f"the target {where} was started again")
+            mark = {"metadata": {"annotations": {labels.ROLLED_BACK: "true"}}}
+            client.patch(kubevirt.VirtualMachine, name, action.namespace, mark)
+        if client.find(kubevirt.VirtualMachineInstance, name, action.namespace) is not None:
+            raise errors.TargetUnavailable(f"the target {where} is still being stopped")
+    if action.power_on:
+        power.power_on(inventories.session(action.provider), Moref(action.vm_id))
+
+
 def _refuse_two(client: Client, action: actions.PowerOn) -> None:
     """Raise Conflict if the target VM exists: source and target must never run both."""
     found = client.find(kubevirt.VirtualMachine, action.target_name, action.namespace)
@@ -177,7 +199,8 @@ def _create_vm(client: Client, action: actions.CreateVM) -> None:
         made = client.create(action.vm)
     except errors.AlreadyExists:
         made = client.get(kubevirt.VirtualMachine, wanted.name, wanted.namespace)
-        if made.metadata.labels.get(labels.PLAN) != wanted.labels.get(labels.PLAN):
+        rolled_back = labels.ROLLED_BACK in made.metadata.annotations
+        if rolled_back or made.metadata.labels.get(labels.PLAN) != wanted.labels.get(labels.PLAN):
             raise
     for name in action.claims:
         _adopt(client, made, name)

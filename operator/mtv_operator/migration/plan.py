@@ -27,10 +27,12 @@ from mtv_operator.migration import (
     inventory_cache,
     maps,
     provider,
+    rollback,
     run,
     vm_scene,
 )
 from mtv_operator.migration.conditions import Category
+from mtv_operator.migration.rollback import Wishes
 from mtv_operator.migration.run import Run
 from mtv_operator.migration.vm_scene import Faults, Scene
 from mtv_operator.reconciling import Decision
@@ -86,9 +88,21 @@ def decide(observed: Observed, now: datetime) -> PlanDecision:
     planned = _planned(observed)
     if run.active_uid(plan):
         return _running(observed, planned, now)
-    if plan.spec.archived:
+    if plan.spec.archived and not _goes_back(observed):
         return _archived(observed, now)
     return _idle(observed, planned, now)
+
+
+def _wishes(observed: Observed) -> Wishes:
+    """Return what is asked of VMs that were migrated; an archived plan is not asked."""
+    if observed.plan.spec.archived:
+        return Wishes()
+    return Wishes.of(run.last_migration(observed.plan, observed.migrations))
+
+
+def _goes_back(observed: Observed) -> bool:
+    status = observed.status.migration
+    return any(rollback.is_under_way(vm) for vm in (status.vms if status else ()))
 
 
 def _needs_finalizer(observed: Observed) -> bool:
@@ -126,7 +140,9 @@ def _running(observed: Observed, planned: PlannedPlan | None, now: datetime) -> 
         step = Run(status=status, set=(run.EXECUTING,), requeue_after_s=vm_scene.WAIT_S)
     else:
         scene = _scene(observed, planned)
-        step = run.go_on(scene, status, now, canceled=canceled, free=observed.free)
+        step = run.go_on(
+            scene, status, now, canceled=canceled, free=observed.free, wishes=_wishes(observed)
+        )
     pair = observed.plan.spec.provider
     found = [one for one in observed.status.conditions if one.type not in maps.PROVIDER_TYPES]
     found += maps.of_providers(pair, observed.source, observed.destination)
@@ -150,12 +166,16 @@ def _idle(observed: Observed, planned: PlannedPlan | None, now: datetime) -> Pla
     found = tuple(validation(observed, planned))
     found = (*found, *conditions.ready(found, "The migration plan is ready."))
     migration = run.pending(observed.plan, observed.migrations)
+    if observed.plan.spec.archived:  # only a rollback that was begun is still carried out
+        migration = None
     if migration is not None and planned is not None and not conditions.blocking(found):
         step = run.begin(observed.plan, migration, planned, _snapshot(observed, migration), now)
         return _decision(observed, found, step, now)
     step = Run(status=observed.status.migration)
     if planned is not None and observed.status.migration is not None:
-        step = run.afterwards(_scene(observed, planned), observed.status.migration, now)
+        step = run.afterwards(
+            _scene(observed, planned), observed.status.migration, now, _wishes(observed)
+        )
     secret = observed.secret_copy
     if secret is not None and not step.actions:
         gone = actions.DeleteSecret(namespace=secret.metadata.namespace, name=secret.metadata.name)

@@ -16,9 +16,17 @@ import msgspec
 from mtv.api import forklift, meta
 from mtv.api.forklift import Condition
 from mtv.planning.plan import PlannedPlan
-from mtv_operator.migration import actions, conditions, progress, source_power, vm_run
+from mtv_operator.migration import (
+    actions,
+    conditions,
+    progress,
+    rollback,
+    source_power,
+    vm_run,
+)
 from mtv_operator.migration.conditions import Category
 from mtv_operator.migration.progress import CANCELED, FAILED, SUCCEEDED
+from mtv_operator.migration.rollback import Wishes
 from mtv_operator.migration.vm_scene import Scene
 
 EXECUTING = "Executing"
@@ -102,14 +110,16 @@ def go_on(
     *,
     canceled: frozenset[str] | None,
     free: int,
+    wishes: Wishes = Wishes(),  # noqa: B008 - frozen
 ) -> Run:
     """Advance every VM of the active run. `canceled` are ids or names; None means all.
 
     `free` is how many VMs may be on their way at once, of those that this plan has.
     """
     vms: list[forklift.VMStatus] = []
-    todo: list[actions.OfPlan] = []
-    waits: list[float] = []
+    status, back, wait_s = rollback.of_run(scene, status, wishes, now)
+    todo: list[actions.OfPlan] = [*back]
+    waits: list[float] = [] if wait_s is None else [wait_s]
     running = [vm.id or "" for vm in status.vms if vm.started and not vm.completed]
     for vm in status.vms:
         stop = canceled is None or bool({vm.id, vm.name} & canceled)
@@ -174,11 +184,18 @@ def _over(
     return Run(status=status, set=(outcome,), cleared=(EXECUTING,), actions=tuple(todo))
 
 
-def afterwards(scene: Scene, status: forklift.PlanMigrationStatus, now: datetime) -> Run:
-    """Do what is still to be done when no run is active: late guests, outdated copies."""
+def afterwards(
+    scene: Scene,
+    status: forklift.PlanMigrationStatus,
+    now: datetime,
+    wishes: Wishes = Wishes(),  # noqa: B008 - frozen
+) -> Run:
+    """Do what is still to be done when no run is active: ways back, late guests, old copies."""
     vms: list[forklift.VMStatus] = []
-    todo: list[actions.OfPlan] = []
-    waits: list[float] = []
+    before = status
+    status, back, wait_s = rollback.of_run(scene, status, wishes, now)
+    todo: list[actions.OfPlan] = [*back]
+    waits: list[float] = [] if wait_s is None else [wait_s]
     for vm in status.vms:
         step = vm_run.late_restore(scene, vm, now)
         vms.append(step.vm)
@@ -187,11 +204,24 @@ def afterwards(scene: Scene, status: forklift.PlanMigrationStatus, now: datetime
             waits.append(step.requeue_after_s)
     unfinished = [vm for vm in vms if progress.outcome_of(vm) in (FAILED, CANCELED)]
     todo += [one for one in source_power.stale_now(scene, unfinished) if one not in todo]
+    outcome = progress.total(vms)
+    changed = status.vms != before.vms and outcome != progress.total(before.vms)
     return Run(
         status=replace(status, vms=tuple(vms)),
+        set=(outcome,) if changed else (),
+        cleared=tuple({SUCCEEDED, FAILED, CANCELED} - {outcome}) if changed else (),
         actions=tuple(todo),
         requeue_after_s=min(waits, default=None),
     )
+
+
+def last_migration(
+    plan: forklift.Plan, migrations: Sequence[forklift.Migration]
+) -> forklift.Migration | None:
+    """Return the Migration of the newest run, active or not; None if it was deleted."""
+    status = plan.status.migration if plan.status else None
+    uid = status.history[-1].migration.uid if status and status.history else ""
+    return next((one for one in migrations if one.metadata.uid == uid), None)
 
 
 def snapshot_of(

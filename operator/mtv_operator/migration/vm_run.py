@@ -67,6 +67,10 @@ def is_ending(vm: forklift.VMStatus) -> bool:
 
 def _start(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: datetime) -> Advance:
     blockers = [str(one.message) for one in planned.problems if one.blocks]
+    old = scene.rolled_back_of(vm)
+    if old is not None:
+        where = f"{old.metadata.namespace}/{old.metadata.name}"
+        blockers.append(f"VM {where} is there from a migration that was rolled back: delete it")
     if blockers:
         return vm_scene.failed(vm, *blockers)
     vm = replace(vm, started=conditions.timestamp(now), new_name=planned.target_name)

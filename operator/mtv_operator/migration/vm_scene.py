@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -47,15 +47,27 @@ class Scene:
         return next((one for one in self.planned.vms if one.vm and one.id == vm.id), None)
 
     def target_of(self, vm: forklift.VMStatus) -> kubevirt.VirtualMachine | None:
-        """Return the VM that this plan made of `vm`."""
+        """Return the VM that this plan made of `vm`, unless it was rolled back."""
         return next(
             (
                 one
-                for one in self.vms.values()
-                if self.owner.selects(one.metadata.labels, vm.id or "")
+                for one in self._made_of(vm)
+                if labels.ROLLED_BACK not in one.metadata.annotations
             ),
             None,
         )
+
+    def rolled_back_of(self, vm: forklift.VMStatus) -> kubevirt.VirtualMachine | None:
+        """Return the VM that this plan made of `vm` and that was rolled back."""
+        return next(
+            (one for one in self._made_of(vm) if labels.ROLLED_BACK in one.metadata.annotations),
+            None,
+        )
+
+    def _made_of(self, vm: forklift.VMStatus) -> Iterator[kubevirt.VirtualMachine]:
+        for one in self.vms.values():
+            if self.owner.selects(one.metadata.labels, vm.id or ""):
+                yield one
 
     def transfers_of(self, vm: forklift.VMStatus) -> list[DiskTransfer]:
         """Return the transfers that this plan made for a VM, in any run."""

@@ -33,6 +33,8 @@ CONFIG = {
         vm("on5", poweredOn=True, shutdownSeconds=1),
         vm("off1"),
         vm("off2"),
+        vm("off3"),
+        vm("on6", poweredOn=True, shutdownSeconds=1),
         vm("stubborn", poweredOn=True, shutdownSeconds=-1),
         vm("stubborn2", poweredOn=True, shutdownSeconds=-1),
         vm("Ärger_01 (old)"),
@@ -262,3 +264,40 @@ def test_a_provider_loses_ready_with_its_password_and_gets_it_back(
     cluster.until_condition("providers", "second", "Ready")
     assert cluster.mtv("provider", "delete", "second").returncode == 0
     assert cluster.api.request("GET", path)[0] == 404
+
+
+def test_rollback_stops_the_target_and_switches_the_source_on_again(cluster: Cluster) -> None:
+    import_vm(cluster, "on6")
+    cluster.finish_transfers()
+    cluster.until_condition("plans", "on6", "Succeeded")
+    assert cluster.power("on6") == "poweredOff"
+    unknown = cluster.mtv("rollback", "on6", "nobody")
+    assert unknown.returncode != 0
+    assert "has not migrated nobody" in unknown.stderr
+    done = cluster.mtv("rollback", "on6")
+    assert done.returncode == 0, done.stderr
+    assert "rolled back on6" in done.stderr
+    assert cluster.power("on6") == "poweredOn"
+    target = target_vms(cluster)["on6"]
+    assert target["spec"]["runStrategy"] == "Halted"
+    assert target["metadata"]["annotations"]["mtv.dev/rolled-back"] == "true"
+    instances = "/apis/kubevirt.io/v1/namespaces/prod/virtualmachineinstances/on6"
+    assert cluster.api.request("GET", instances)[0] == 404
+    assert "Canceled" in cluster.conditions("plans", "on6")
+
+
+def test_rollback_after_acceptance_is_refused(cluster: Cluster) -> None:
+    import_vm(cluster, "off3")
+    cluster.finish_transfers()
+    cluster.until_condition("plans", "off3", "Succeeded")
+    assert cluster.mtv("plan", "accept", "off3").returncode == 0
+    servers.until(
+        lambda: any(
+            one["type"] == "Accepted" for one in cluster.vm_status("off3").get("conditions", ())
+        ),
+        "it is accepted",
+        60,
+    )
+    refused = cluster.mtv("rollback", "off3")
+    assert refused.returncode != 0
+    assert "accepted, and so not rolled back: off3" in refused.stderr
