@@ -65,6 +65,11 @@ def _disks(vmi: Vmi) -> tuple[str, str] | None:
                     f"cannot migrate VMI: PVC {name} is not shared, live migration requires that "
                     "all PVCs must be shared (using ReadWriteMany access mode)"
                 )
+        if _plugged(volume):
+            return reason, (
+                f"cannot migrate VMI: volume {volume.name} was plugged in while it runs, and "
+                "cannot go along yet"
+            )
         if volume.host_disk is not None and not volume.host_disk.shared:
             return reason, "cannot migrate VMI with non-shared HostDisk"
         for kind, read in _LOCAL.items():
@@ -74,6 +79,11 @@ def _disks(vmi: Vmi) -> tuple[str, str] | None:
                     "copying local disks to the other node is not supported yet"
                 )
     return None
+
+
+def _plugged(volume: kubevirt.Volume) -> bool:
+    sources = (volume.persistent_volume_claim, volume.data_volume)
+    return any(one is not None and one.hotpluggable for one in sources)
 
 
 # What the guest writes to beside claims: it would have to be copied (BlockMigration).

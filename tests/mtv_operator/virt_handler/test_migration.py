@@ -120,6 +120,15 @@ def with_devices(found, **changed):
     return msgspec.structs.replace(found, spec=msgspec.structs.replace(found.spec, domain=domain))
 
 
+def plugged():
+    found = shared("ReadWriteMany")
+    (volume,) = found.spec.volumes
+    claim = msgspec.structs.replace(volume.persistent_volume_claim, hotpluggable=True)
+    volume = msgspec.structs.replace(volume, persistent_volume_claim=claim)
+    spec = msgspec.structs.replace(found.spec, volumes=(volume,))
+    return msgspec.structs.replace(found, spec=spec)
+
+
 BRIDGE = (kubevirt.Interface(name="default", bridge=kubevirt.InterfaceBridge()),)
 GPU = (kubevirt.HostDevice(name="gpu", device_name="v.com/gpu"),)
 
@@ -129,6 +138,7 @@ GPU = (kubevirt.HostDevice(name="gpu", device_name="v.com/gpu"),)
     [
         pytest.param(shared("ReadWriteMany"), None, id="shared"),
         pytest.param(shared("ReadWriteOnce"), "DisksNotLiveMigratable", id="a disk of one node"),
+        pytest.param(plugged(), "DisksNotLiveMigratable", id="a disk that came later"),
         pytest.param(
             with_devices(shared("ReadWriteMany"), interfaces=BRIDGE),
             "InterfaceNotLiveMigratable",
