@@ -33,8 +33,9 @@ class Layout:
         """Return a manifest."""
         if version.startswith("sha256:"):
             return self._read(f"blobs/sha256/{version.removeprefix('sha256:')}")
-        wanted = _entry(manifests.decode(self._read("index.json"), self.name), version, self.name)
-        return self.manifest(wanted.digest)
+        content = self._read("index.json")
+        wanted = _entry(manifests.decode(content, self.name), version, self.name)
+        return content if wanted is None else self.manifest(wanted.digest)
 
     @contextmanager
     def blob(self, blob: Blob) -> Iterator[Bytes]:
@@ -75,8 +76,9 @@ class Archive:
         if version.startswith("sha256:"):
             return self._read(f"blobs/sha256/{version.removeprefix('sha256:')}")
         if "index.json" in self._members:
-            index = manifests.decode(self._read("index.json"), self.name)
-            return self.manifest(_entry(index, version, self.name).digest)
+            content = self._read("index.json")
+            wanted = _entry(manifests.decode(content, self.name), version, self.name)
+            return content if wanted is None else self.manifest(wanted.digest)
         return self._of_docker()
 
     @contextmanager
@@ -125,17 +127,17 @@ class Archive:
         self._tar.close()
 
 
-def _entry(index: dict[str, Any], version: str, name: str) -> Blob:
-    """Return the manifest of a tag in a layout's index; the only one where no tag is asked for."""
+def _entry(index: dict[str, Any], version: str, name: str) -> Blob | None:
+    """Return the manifest of a tag in a layout's index; None where all of it is one image."""
     entries = [one for one in index.get("manifests") or [] if isinstance(one, dict)]
     tags = [str((one.get("annotations") or {}).get(_REFERENCE, "")) for one in entries]
     for entry, tag in zip(entries, tags, strict=True):
         if version and (tag == version or tag.endswith(f":{version}")):
             return manifests.blob(entry, name)
-    if len(entries) == 1 and not version:
-        return manifests.blob(entries[0], name)
     if not entries:
         raise CorruptImage("the index names no image", file=name)
+    if not version and len({tag for tag in tags if tag}) <= 1:
+        return None
     raise SourceRefused(
         f"has no image {version!r}" if version else f"holds {len(entries)} images",
         file=name,

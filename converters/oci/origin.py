@@ -12,6 +12,7 @@ from converters.errors import CorruptImage
 from converters.oci import manifests
 from converters.oci.manifests import Blob
 
+_MOST_INDEXES = 3  # in one another: that of a layout, and that of architectures
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname to GOARCH
 
 
@@ -53,7 +54,9 @@ def resolve(origin: Origin, version: str, name: str, architecture: str = "") -> 
     """Return the image of a tag or digest. Raises ConversionError."""
     content = origin.manifest(version)
     document = manifests.decode(content, name)
-    if manifests.is_index(document):
+    for _ in range(_MOST_INDEXES):
+        if not manifests.is_index(document):
+            break
         wanted = manifests.chosen(document, architecture or own_architecture(), name)
         content = origin.manifest(wanted.digest)
         if digest_of(content) != wanted.digest:

@@ -18,7 +18,7 @@ LONGEST = 1024
 _PATH = re.compile(r"[a-z0-9]+(?:(?:\.|_{1,2}|-+|/)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_HOST = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,21 +43,21 @@ class Reference:
 
 def parse(text: str) -> Reference:
     """Return the reference. Raises UnsupportedImage for what is none."""
-    name, _, digest = text.strip().removeprefix("docker://").partition("@")
+    name, at, digest = text.strip().removeprefix("docker://").partition("@")
     first, slash, rest = name.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
         registry, path = first, rest
     else:
         registry, path = HUB, name
-    path, _, tag = path.partition(":")
+    path, colon, tag = path.partition(":")
     if registry == HUB and path and "/" not in path:
         path = f"library/{path}"
     good = (
         len(text) <= LONGEST
         and _HOST.fullmatch(registry)
         and _PATH.fullmatch(path)
-        and (not tag or _TAG.fullmatch(tag))
-        and (not digest or is_digest(digest))
+        and (not colon or _TAG.fullmatch(tag))
+        and (not at or is_digest(digest))
     )
     if not good:
         raise UnsupportedImage(
