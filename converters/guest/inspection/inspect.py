@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from converters import opening
 from converters.errors import ConversionError
 from converters.guest.filesystems.contract import FileSystem
+from converters.guest.filesystems.ntfs import Ntfs
 from converters.guest.filesystems.tree import Tree
-from converters.guest.inspection import linux, volumes
-from converters.guest.inspection.facts import Disk, Inspection, System, Volume
+from converters.guest.inspection import linux, volumes, windows
+from converters.guest.inspection.facts import Disk, Inspection, System, Volume, Windows
 from converters.guest.inspection.volumes import Found
 from converters.guest.volumes.device import ChainDevice, Device
 from converters.images.identify import Format
@@ -45,7 +46,11 @@ def look(disks: Sequence[Device], files: Sequence[str]) -> Guest:
     systems = _file_systems(found, problems)
     all_volumes = [one.volume for one in found]
     system, tree, mounted, guest = System.UNKNOWN, None, dict[str, Volume](), None
-    roots = [one for one in systems if _is_root(Tree({"/": systems[one]}), problems)]
+    roots = [
+        one
+        for one, system in systems.items()
+        if system.kind == "ext4" and _is_root(Tree({"/": system}), problems)
+    ]
     if len(roots) > 1:
         problems.append(
             "several systems: " + ", ".join(roots) + "; name the one to adapt (rootDisk)"
@@ -63,19 +68,37 @@ def look(disks: Sequence[Device], files: Sequence[str]) -> Guest:
         except ConversionError as fault:
             problems.append(str(fault))
             system, tree = System.UNKNOWN, None
+    machine = None if system is System.LINUX else _windows(systems, all_volumes, problems)
     inspection = Inspection(
         disks=tuple(
             Disk(file=file, size_bytes=disk.size_bytes, table=label)
             for file, disk, label in zip(files, disks, labels, strict=True)
         ),
         volumes=tuple(all_volumes),
-        system=system,
+        system=System.WINDOWS if machine is not None else system,
         linux=guest,
+        windows=machine,
         bitlocker=any(one.kind == "BitLocker" for one in all_volumes),
         dynamic_disks=any("dynamic disk" in one.notes for one in all_volumes),
         problems=tuple(dict.fromkeys(problems)),
     )
     return Guest(inspection, tree, mounted)
+
+
+def _windows(
+    systems: dict[str, FileSystem], all_volumes: Sequence[Volume], problems: list[str]
+) -> Windows | None:
+    """Return the Windows on the disks, if there is one."""
+    for volume in all_volumes:
+        system = systems.get(volume.device)
+        if not isinstance(system, Ntfs):
+            continue
+        try:
+            if windows.is_root(system):
+                return windows.read(system, volume)
+        except ConversionError as fault:
+            problems.append(f"{volume.device}: {fault}")
+    return None
 
 
 def _file_systems(found: Sequence[Found], problems: list[str]) -> dict[str, FileSystem]:
@@ -84,7 +107,7 @@ def _file_systems(found: Sequence[Found], problems: list[str]) -> dict[str, File
         try:
             if (system := volumes.open_file_system(one)) is not None:
                 systems[one.volume.device] = system
-            elif one.volume.kind in ("xfs", "btrfs", "ntfs", "crypto_LUKS", "linux_raid_member"):
+            elif one.volume.kind in ("xfs", "btrfs", "crypto_LUKS", "linux_raid_member"):
                 problems.append(f"{one.volume.device} ({one.volume.kind}) cannot be read here")
         except ConversionError as fault:
             problems.append(f"{one.volume.device}: {fault}")

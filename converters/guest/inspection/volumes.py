@@ -12,6 +12,7 @@ from converters.guest import limits
 from converters.guest.filesystems.contract import FileSystem
 from converters.guest.filesystems.ext4 import Ext4
 from converters.guest.filesystems.fat import Fat
+from converters.guest.filesystems.ntfs import Ntfs
 from converters.guest.inspection.facts import Volume
 from converters.guest.volumes import lvm, partitions, signatures
 from converters.guest.volumes.device import Device, Part
@@ -127,6 +128,8 @@ def open_file_system(found: Found) -> FileSystem | None:
         return Ext4(found.device)
     if found.volume.kind == "vfat":
         return Fat(found.device)
+    if found.volume.kind == "ntfs":
+        return Ntfs(found.device)
     return None
 
 

@@ -1,0 +1,75 @@
+"""NTFS made by ntfs-3g's programs: what is said of a Windows on it."""
+
+import os
+import random
+import shutil
+import subprocess
+
+import disk_images
+import pytest
+import small_guests as guests
+
+from converters.guest.filesystems.ntfs import Ntfs
+from converters.guest.inspection import inspect, windows
+from converters.guest.inspection.facts import System
+
+missing = [name for name in ("mkntfs", "ntfs-3g") if shutil.which(name) is None]
+pytestmark = [
+    pytest.mark.skipif(bool(missing), reason="needs ntfs-3g: packages-guests.txt"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root to fill an NTFS"),
+]
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ntfs")
+    image, mounted = folder / "ntfs", folder / "mounted"
+    mounted.mkdir()
+    with image.open("wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mkntfs", "-q", "-F", "-Q", "-s", "512", str(image)], check=True,
+                   capture_output=True)  # fmt: skip
+    subprocess.run(["ntfs-3g", str(image), str(mounted)], check=True)
+    try:
+        drivers = mounted / "Windows/System32/drivers"
+        drivers.mkdir(parents=True)
+        (mounted / "Windows/System32/config").mkdir()
+        for number in range(300):  # enough for an index outside of the folder's record
+            (drivers / f"driver{number:03d}.sys").write_bytes(b"x")
+        (drivers / "PVSCSI.sys").write_bytes(b"MZ" * 5000)
+        (mounted / "hiberfil.sys").write_bytes(b"hibr" + bytes(9000))
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
+    return image.read_bytes()
+
+
+def test_look_when_it_is_a_windows_then_drivers_and_hibernation_are_said(tmp_path, volume):
+    disk = guests.disk(tmp_path / "disk.raw", [volume], kinds=[0x07])
+    with inspect.open_disks([str(disk)]) as disks:
+        found = inspect.look(disks, [str(disk)]).inspection
+    assert found.system is System.WINDOWS
+    assert found.windows.drivers == ("pvscsi",)
+    assert found.windows.hibernated
+    assert not found.windows.dirty
+
+
+def test_read_when_files_are_resident_or_not_then_both_are_read(volume):
+    system = Ntfs(guests.Bytes(volume))
+    node = windows.find(system, "windows/SYSTEM32/drivers/pvscsi.SYS")
+    assert system.read(node, 1 << 20) == b"MZ" * 5000
+    assert system.read(windows.find(system, "Windows/System32/drivers/driver007.sys"), 9) == b"x"
+    assert len(system.entries(windows.find(system, "Windows/System32/drivers"))) == 301
+
+
+def test_read_when_bytes_are_damaged_then_only_our_errors_are_raised(volume):
+    chance = random.Random(8)
+    for _ in range(60):
+        damaged = bytearray(volume)
+        for _ in range(chance.randrange(1, 200)):
+            damaged[chance.choice([chance.randrange(512), chance.randrange(200_000)])] = (
+                chance.randrange(256)
+            )
+        with disk_images.allowed_to_fail():
+            system = Ntfs(guests.Bytes(damaged))
+            windows.is_root(system)
+            assert system.dirty in (True, False)
