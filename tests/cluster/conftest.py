@@ -44,6 +44,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterHome]:
 
 @pytest.fixture(scope="session")
 def home(cluster: ClusterHome, vcenter: vcenters.VCenter) -> ClusterHome:
+    # What an earlier run left, where the cluster was kept.
+    cluster.kubectl("delete", "namespace", "moved", "--ignore-not-found")
+    kinds = "plans.forklift.konveyor.io,migrations.forklift.konveyor.io,networkmaps,storagemaps"
+    cluster.kubectl("delete", kinds, "--all", "-n", "mtv")
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(cluster_homes.STORAGE_CLASS))
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "moved"}}
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
