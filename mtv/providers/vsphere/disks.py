@@ -10,6 +10,7 @@ the disk as one stream, snapshots included, and begins again when it breaks.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from converters.sources.http_range import Patience
 from converters.sources.vmdk_stream import VmdkStream
 from mtv import errors
 from mtv.inventory.model import Disk, Moref, PowerState
-from mtv.providers.vsphere import faults, folder, nfc, virtual_machine
+from mtv.providers.vsphere import faults, folder, nfc, snapshots, virtual_machine
 
 if TYPE_CHECKING:
     from mtv.providers.vsphere.session import Session
@@ -167,10 +168,38 @@ def opened(
 
 
 @contextlib.contextmanager
-def _exported(
-    session: Session, vm_id: Moref, known: Facts, percent: Callable[[], int], why: str
+def opened_in_snapshot(
+    session: Session, vm_id: Moref, snapshot: Moref, key: int, options: Options | None = None
 ) -> Iterator[OpenDisk]:
-    with nfc.Lease(session, vm_id, percent) as lease:
+    """Give a disk as a snapshot holds it, by nfc; the VM may run meanwhile.
+
+    The stream is of the whole disk: nfc has no ranges. `revision` is the snapshot's change id.
+    Raises as `opened`.
+    """
+    options = options or Options()
+    found = snapshots.disks_of(session, snapshot)
+    disk = found.get(key)
+    if disk is None:
+        raise errors.NotFound(
+            f"the snapshot {snapshot} of {vm_id} has no disk with the key {key}",
+            hint="independent disks and physical RDMs are not in snapshots",
+        )
+    known = dataclasses.replace(facts(session, vm_id, key), disk=disk, disks=tuple(found.values()))
+    why = "it is read from a snapshot"
+    with _exported(session, vm_id, known, options.percent, why, snapshot) as opened_disk:
+        yield dataclasses.replace(opened_disk, revision=disk.change_id)
+
+
+@contextlib.contextmanager
+def _exported(
+    session: Session,
+    vm_id: Moref,
+    known: Facts,
+    percent: Callable[[], int],
+    why: str,
+    snapshot: Moref | None = None,
+) -> Iterator[OpenDisk]:
+    with nfc.Lease(session, vm_id, percent, snapshot=snapshot) as lease:
         stream = lease.open(known.disk, known.disks)
         with contextlib.closing(stream):
             source = VmdkStream(stream)

@@ -46,10 +46,19 @@ _BUS_OF |= {"IDE": Bus.IDE, "NVME": Bus.NVME, "USB": Bus.USB}
 class Lease:
     """An export of one VM. Leaving it with success completes it, else it is aborted.
 
-    `percent` is asked, by the timer's thread, for what to report.
+    `percent` is asked, by the timer's thread, for what to report. With `snapshot` the VM may run:
+    its disks are given as the snapshot holds them.
     """
 
-    def __init__(self, session: Session, vm_id: Moref, percent: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        vm_id: Moref,
+        percent: Callable[[], int],
+        *,
+        snapshot: Moref | None = None,
+    ) -> None:
+        self._snapshot = snapshot
         self._session = session
         self._vm_id = vm_id
         self._percent = percent
@@ -60,7 +69,10 @@ class Lease:
 
     def __enter__(self) -> Self:
         session = self._session
-        self._lease = vim.VirtualMachine(self._vm_id, session.stub).ExportVm()
+        if self._snapshot is not None:
+            self._lease = vim.vm.Snapshot(self._snapshot, session.stub).ExportSnapshot()
+        else:
+            self._lease = vim.VirtualMachine(self._vm_id, session.stub).ExportVm()
         try:
             self._wait_ready()
         except BaseException:

@@ -194,7 +194,7 @@ def of_properties(id_: Moref, properties: Properties, names: Names) -> VM:
         devices=tuple(_other_devices(devices)),
         guest_networks=tuple(_guest_networks(guest_net, get("guest.ipStack") or ())),
         guest_disks=tuple(_guest_disk(item) for item in get("guest.disk") or ()),
-        snapshots=tuple(_snapshots(get("snapshot"))),
+        snapshots=tuple(snapshots_of(get("snapshot"))),
         boot_order=tuple(_boot_order(boot)),
         boot_delay_ms=int(boot.bootDelay or 0) if boot else 0,
         change_tracking=bool(get("config.changeTrackingEnabled")),
@@ -363,7 +363,8 @@ def _guest_disk(item: Any) -> GuestDisk:
     )
 
 
-def _snapshots(tree: Any) -> Iterator[Snapshot]:
+def snapshots_of(tree: Any) -> Iterator[Snapshot]:
+    """Yield the snapshots of a VirtualMachineSnapshotInfo, parents first; none of None."""
     if tree is None:
         return
     current = moref(tree.currentSnapshot)
