@@ -171,6 +171,14 @@ def _linux(found: Inspection, guest: Linux, wish: Wish, tools: Tools) -> Decisio
         one for one in guest.kernels if one.initramfs or _has_all(one, one.builtin, wish.bus)
     ]
     able = [one for one in kernels if _can(one, wish.bus)]
+    if not able and next(_blockers(found, guest), ""):
+        # Its initramfs may lie where only another way can look.
+        way, reason = _way(found, guest, tools)
+        if way is Way.EMULATED:
+            return _untouched(way, Bus.SATA, reason, found)
+        return Decision(
+            way=way, bus=wish.bus, nic_model="virtio", reasons=(reason,), warnings=tuple(warnings)
+        )
     if not able:
         reasons.append(_why_no_kernel(guest, wish.bus))
         if guest.kernels and guest.boot.unified and tools.virt_v2v:
@@ -252,6 +260,8 @@ def _can(kernel: Kernel, bus: Bus) -> bool:
 def _why_no_kernel(guest: Linux, bus: Bus) -> str:
     if not guest.kernels:
         return "no kernel was found in /lib/modules"
+    if not guest.boot.unified and not any(one.initramfs for one in guest.kernels):
+        return "no initramfs was found for any kernel"
     broken = next((one for one in guest.kernels if one.problem), None)
     if broken is not None:
         return f"the initramfs of kernel {broken.version} cannot be read: {broken.problem}"

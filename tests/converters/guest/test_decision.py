@@ -124,6 +124,24 @@ def test_decide_when_emulated_disks_have_no_driver_then_it_is_warned_of():
     assert "no AHCI driver" in decision.warnings[0]
 
 
+def test_decide_when_boot_is_apart_on_xfs_then_the_way_that_reads_it_is_taken():
+    kernel = dataclasses.replace(KERNEL, initramfs="", lacks=())
+    boot = dataclasses.replace(ROOT, device="/dev/sda2", kind="xfs")
+    mounts = (*GUEST.mounts, Mount(source="UUID=b", where="/boot", type="xfs", volume="/dev/sda2"))
+    guest = dataclasses.replace(GUEST, kernels=(kernel,), mounts=mounts)
+    decision = decide(found(guest, (ROOT, boot)), Wish(), Tools(appliance=True))
+    assert decision.way is Way.APPLIANCE
+    assert "/dev/sda2 has xfs" in decision.reasons[0]
+    assert decide(found(guest, (ROOT, boot)), Wish(), Tools()).way is Way.EMULATED
+
+
+def test_decide_when_no_initramfs_is_found_then_that_is_the_reason():
+    guest = dataclasses.replace(GUEST, kernels=(dataclasses.replace(KERNEL, initramfs=""),))
+    assert decide(found(guest), Wish(), Tools()).reasons == (
+        "no initramfs was found for any kernel",
+    )
+
+
 def test_decide_when_the_disk_is_encrypted_then_the_reason_names_it():
     root = dataclasses.replace(ROOT, kind="crypto_LUKS")
     decision = decide(found(None, (root,)), Wish(), Tools(appliance=True))
