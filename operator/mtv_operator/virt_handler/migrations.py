@@ -150,8 +150,11 @@ class Incoming(_Side):
         launcher_socket.call(socket, ordered, PREPARE_TIMEOUT_S)
         daemon = self._folder(observed, "libvirt-runtime", "run", "libvirt")
         data = self._folder(observed, "private", migration.FOLDER)
-        with daemon.opened() as folder:
-            name = next((one for one in DAEMON_SOCKETS if one in os.listdir(folder)), "")
+        try:
+            with daemon.opened() as folder:
+                name = next((one for one in DAEMON_SOCKETS if one in os.listdir(folder)), "")
+        except OSError as fault:
+            raise errors.Retryable(f"the launcher's libvirtd: {fault}") from fault
         ends = {
             DAEMON_PORT: lambda: daemon.connect(name),
             migration.DATA_PORT: lambda: data.connect(migration.data_socket(uid)),
@@ -203,12 +206,12 @@ class Outgoing(_Side):
         """Open the way out of the pod, and have the launcher take it."""
         uid = state.migration_uid or ""
         socket = self._socket(observed)
-        owner = socket.stat().st_uid if socket.exists() else 0
         names = {DAEMON_PORT: migration.daemon_socket(uid)}
         names[migration.DATA_PORT] = migration.data_socket(uid)
         folder = self._folder(observed, "private", migration.FOLDER)
         ports = state.target_direct_migration_node_ports
         try:
+            owner = socket.stat().st_uid
             sockets = {
                 int(port): folder.listen(names[kind], owner)
                 for port, kind in ports.items()
