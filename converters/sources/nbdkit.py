@@ -36,6 +36,7 @@ class VddkDisk:
     vm: str  # moref=vm-123
     file: str  # [datastore] web1/web1.vmdk
     snapshot: str = ""  # moref of a snapshot
+    port: int = 0  # of the server, where it is not 443
     transports: str = ""  # nbdssl, hotadd …; empty: what VDDK chooses
     compression: str = ""  # skipz, fastlz, zlib
 
@@ -57,7 +58,7 @@ def vddk(disk: VddkDisk) -> Command:
         f"password=-{_PASSWORD_FD}", f"thumbprint={disk.thumbprint}", f"vm={disk.vm}",
         f"file={disk.file}",
     ]  # fmt: skip
-    optional = ("snapshot", "transports", "compression")
+    optional = ("snapshot", "port", "transports", "compression")
     parameters += [f"{key}={value}" for key in optional if (value := getattr(disk, key))]
     return Command(plugin="vddk", parameters=tuple(parameters), password=disk.password)
 

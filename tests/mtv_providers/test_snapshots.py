@@ -1,5 +1,7 @@
 """Snapshots of our own, and what changed between them, as the double has it."""
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from converters.extents import Extent
 from converters.sinks.memory import MemorySink
 from mtv import errors
 from mtv.inventory.model import Moref
-from mtv.providers.vsphere import disks, snapshots
+from mtv.providers.vsphere import disks, snapshots, vddk
 
 pytestmark = pytest.mark.vcenter
 MIB = 1 << 20
@@ -21,7 +23,7 @@ KIB = 1 << 10
 def double(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vcenter")
     raw = vcenters.sparse_disk(folder / "raw", 8 * MIB, seed=5)
-    names = ("pages", "reset", "named", "foreign", "untracked", "lost", "read")
+    names = ("pages", "reset", "named", "foreign", "untracked", "lost", "read", "warm")
     vms = [
         {
             "name": name,
@@ -146,6 +148,41 @@ def test_disk_of_a_running_vm_is_read_as_the_snapshot_holds_it(double, session):
     ):
         pass
     snapshots.remove(session, vm, taken.id)
+
+
+@pytest.fixture
+def fake_vddk(tmp_path, monkeypatch):
+    """nbdkit's vddk plugin as the double's stand-in has it: the same command line."""
+    monkeypatch.setenv("NBDKIT", shutil.which("nbdkit") or pytest.skip("nbdkit is not installed"))
+    (tmp_path / "nbdkit").symlink_to(vcenters.DOUBLE.parent / "fake-nbdkit")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+def test_first_copy_and_a_delta_by_vddk_give_the_disk_of_the_later_snapshot(
+    double, session, fake_vddk
+):
+    vm = vm_of(double, "warm")
+    sink = MemorySink()
+    first = snapshots.create(session, vm, snapshots.name_of("w", 1), quiesce=True)
+    before = only_disk(session, first.id)
+    with vddk.opened(session, vm, before, libdir="/vddk", snapshot=first.id) as source:
+        pipeline.copy(source, sink)
+    write(double, "warm", 64 * KIB, 5 * MIB + 512)
+    snapshots.remove(session, vm, first.id)
+    second = snapshots.create(session, vm, snapshots.name_of("w", 2), quiesce=True)
+    after = only_disk(session, second.id)
+    frozen = double.vm("warm")["disks"][0]["frozen"][after.file]
+    expected = Path(frozen).read_bytes()
+    assert bytes(sink.content) != expected
+    changed = snapshots.changed_areas(session, vm, second.id, after, before.change_id)
+    assert sum(area.length for area in changed) == 2 * 64 * KIB
+    with (
+        vddk.opened(session, vm, after, libdir="/vddk", snapshot=second.id) as source,
+        pipeline.Copy(source, sink, delta=changed) as running,
+    ):
+        assert running.wait(30)
+    assert bytes(sink.content) == expected
+    snapshots.remove(session, vm, second.id)
 
 
 def test_refusal_of_the_snapshot_is_raised(double, session):
