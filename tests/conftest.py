@@ -1,4 +1,9 @@
-"""Fast tests first: what fails soon is heard of soon."""
+"""Fast tests first: what fails soon is heard of soon.
+
+Tests that drive real processes, guests and networks are tried a second time when they fail: on a
+machine that is busy a guest may be late. pytest prints each such RERUN; one that comes back is a
+fault to be found, in the test or in what it tests.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,9 @@ SLOW_FOLDERS = {"conformance": 1, "e2e": 5}
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=cost)
+    for item in items:
+        if cost(item):
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def cost(item: pytest.Item) -> int:
