@@ -46,6 +46,7 @@ class Configuration:
     migrations: Migrations = Migrations()
     image_pull_policy: str = "IfNotPresent"
     node_selectors: tuple[tuple[str, str], ...] = ()
+    feature_gates: frozenset[str] = frozenset()
 
 
 DEFAULT = Configuration()
@@ -72,6 +73,7 @@ def of(kubevirt: installation.KubeVirt | None) -> Configuration:
         migrations=_migrations(found.migrations),
         image_pull_policy=found.image_pull_policy or DEFAULT.image_pull_policy,
         node_selectors=tuple(sorted(developer.node_selectors.items())),
+        feature_gates=frozenset(developer.feature_gates) - {*developer.disabled_feature_gates},
     )
 
 

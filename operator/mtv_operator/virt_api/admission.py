@@ -22,6 +22,7 @@ from mtv_operator.virt_api import (
     honoured,
     plan_warnings,
     validation,
+    volume_rules,
 )
 from mtv_operator.virt_api.causes import Cause
 
@@ -103,6 +104,9 @@ def validate_virtual_machine(request: Request, world: World) -> Verdict:
     if old.get("spec") == request.object.get("spec") and old:
         return Verdict()  # metadata only: finalizers must come off whatever the spec says
     found = validation.virtual_machine(vm)
+    if vm.spec.template.spec is not None:
+        gates = world.configuration.feature_gates
+        found += volume_rules.gated(vm.spec.template.spec, "spec.template.spec", gates)
     warned = [DEPRECATED_RUNNING] if vm.spec.running is not None else []
     warned += honoured.warnings(request.object.get("spec") or {}, honoured.VM_SPEC)
     return Verdict(causes=found, warnings=warned)
@@ -171,7 +175,10 @@ def validate_instance(request: Request, world: World) -> Verdict:
         return Verdict(causes=validation.instance_update(old, new, trusted=trusted))
     spec = request.object.get("spec") or {}
     return Verdict(
-        causes=validation.instance(new, trusted=trusted),
+        causes=[
+            *validation.instance(new, trusted=trusted),
+            *volume_rules.gated(new.spec, "spec", world.configuration.feature_gates),
+        ],
         warnings=honoured.warnings(spec, honoured.INSTANCE_SPEC),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from mtv import errors
 from mtv.api import kubevirt, quantities
@@ -13,6 +13,7 @@ CLOUD_INIT_MOST = 2048  # upstream: cloudInitUserMaxLen, cloudInitNetworkMaxLen
 BUSES = ("virtio", "sata", "scsi", "usb")
 CACHES = ("none", "writethrough", "writeback")
 SERIAL_MOST = 256
+HOST_DISK = "HostDisk"  # a gate in the KubeVirt object's developerConfiguration
 # Names that the launcher pod has volumes of already.
 RESERVED_NAMES = (
     "private",
@@ -45,6 +46,20 @@ def causes(spec: kubevirt.VirtualMachineInstanceSpec, field: str) -> list[Cause]
     for index, volume in enumerate(volumes):
         found += _volume(volume, f"{field}.volumes[{index}]")
     return found
+
+
+def gated(
+    spec: kubevirt.VirtualMachineInstanceSpec, field: str, gates: Collection[str]
+) -> list[Cause]:
+    """Return what is not allowed here: files of the node are its administrator's to give away."""
+    if HOST_DISK in gates:
+        return []
+    message = "HostDisk feature gate is not enabled in kubevirt-config"
+    return [
+        Cause(field=f"{field}.volumes[{index}]", message=message)
+        for index, volume in enumerate(spec.volumes)
+        if volume.host_disk is not None
+    ]
 
 
 def _doubled(names: Sequence[str], field: str) -> Iterator[Cause]:

@@ -58,8 +58,8 @@ def test_plain_vm_is_honoured_wholly():
             "spec.template.spec.domain.devices.disks[0].dedicatedIOThread",
         ),
         (
-            lambda spec: spec["volumes"].append({"name": "x", "containerDisk": {"image": "i"}}),
-            "spec.template.spec.volumes[1].containerDisk",
+            lambda spec: spec["volumes"].append({"name": "x", "memoryDump": {"claimName": "c"}}),
+            "spec.template.spec.volumes[1].memoryDump",
         ),
         (
             lambda spec: spec["domain"].update(ioThreadsPolicy="auto"),

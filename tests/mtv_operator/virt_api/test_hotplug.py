@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from mtv.api import kubevirt
-from mtv_operator.virt_api import hotplug
+from mtv_operator.virt_api import hotplug, volume_rules
 
 CLAIM = kubevirt.PersistentVolumeClaimVolumeSource(claim_name="root")
 SPEC = kubevirt.VirtualMachineInstanceSpec(
@@ -63,3 +63,14 @@ def test_the_patch_is_tested_against_what_was_read():
         ("add", "/spec/domain/devices/disks"),
     ]
     assert operations[0]["value"] == msgspec.to_builtins(SPEC.volumes)
+
+
+def test_files_of_the_node_need_the_administrators_gate():
+    disk = kubevirt.HostDisk(path="/data/disk.img", type="Disk")
+    spec = msgspec.structs.replace(SPEC, volumes=(kubevirt.Volume(name="h", host_disk=disk),))
+    (cause,) = volume_rules.gated(spec, "spec", ())
+    assert (cause.field, cause.message) == (
+        "spec.volumes[0]",
+        "HostDisk feature gate is not enabled in kubevirt-config",
+    )
+    assert not volume_rules.gated(spec, "spec", ("HostDisk",))
