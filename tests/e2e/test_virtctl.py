@@ -75,7 +75,7 @@ def ctl(home) -> Virtctl:
 @pytest.fixture(scope="module")
 def vm(home, ctl) -> str:
     """The VM of the guide; it runs."""
-    assert home.get("vm", "testvm", NAMESPACE)["status"]["printableStatus"] == "Stopped"
+    servers.until(lambda: printable(home, "testvm") == "Stopped", "Stopped", 20)
     assert "VM testvm was scheduled to start" in ctl("start", "testvm")
     home.wait_guest("testvm", NAMESPACE)
     return "testvm"
@@ -83,7 +83,7 @@ def vm(home, ctl) -> str:
 
 def printable(home, name: str) -> str:
     found = home.get("vm", name, NAMESPACE)
-    return str(found["status"].get("printableStatus")) if found else ""
+    return str(found.get("status", {}).get("printableStatus", "")) if found else ""
 
 
 def uid(home, name: str) -> str:
