@@ -199,7 +199,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_http_range_when_requests_fail_goes_on_at_the_missing_byte(server, fault):
-    content = testing.sample_disk(12 * MIB)
+    content = testing.sample_disk(32 * MIB)
     source = ranged(server, content)
     server.faults = [fault, {}, fault, {}, {}, fault]
     got, sums = copied(source)
@@ -220,7 +220,7 @@ def test_http_range_when_cut_counts_each_byte_once_and_fetches_no_more(server):
 
 
 def test_http_range_when_the_session_ends_logs_in_again_and_goes_on(server):
-    content = testing.sample_disk(16 * MIB)
+    content = testing.sample_disk(48 * MIB)
     server.token = "session=1"
 
     class Login:
