@@ -59,9 +59,10 @@ def source_of(claim: core.PersistentVolumeClaim) -> cdi.DataVolumeSource:
 def decide(observed: Observed, now: datetime) -> Plan:
     """Return what to do, and the annotations as they should be."""
     claim, pod = observed.claim, observed.pod
-    if not names.is_to_fill(claim) or claim.metadata.deletion_timestamp is not None:
+    if not names.is_to_fill(claim):
         return Decision()
-    if names.is_filled(claim):
+    if names.is_filled(claim) or claim.metadata.deletion_timestamp is not None:
+        # A claim that is being deleted stays for as long as a pod uses it.
         gone = () if pod is None or pod.metadata.deletion_timestamp else (_deleted(pod),)
         return Decision(actions=gone)
     if pod is not None:

@@ -92,6 +92,17 @@ def test_a_claim_gets_one_worker_and_loses_it_when_it_is_filled():
     assert [type(one) for one in actions] == [filling.DeletePod]
 
 
+def test_a_claim_that_is_being_deleted_is_given_free_by_its_worker():
+    claim = bound(claims.build(volume(HTTP), None, []))
+    (made,) = filling.decide(filling.Observed(claim=claim), NOW).actions
+    assert isinstance(made, filling.CreatePod)
+    metadata = msgspec.structs.replace(claim.metadata, deletion_timestamp="2026-01-01T00:00:00Z")
+    going = msgspec.structs.replace(claim, metadata=metadata)
+    actions = filling.decide(filling.Observed(claim=going, pod=made.pod), NOW).actions
+    assert [type(one) for one in actions] == [filling.DeletePod]
+    assert not filling.decide(filling.Observed(claim=going), NOW).actions
+
+
 def test_a_clone_waits_until_its_source_is_there_and_filled():
     source = cdi.DataVolumeSource(pvc=cdi.DataVolumeSourcePVC(name="src", namespace="ns"))
     claim = bound(claims.build(volume(source), None, []))
