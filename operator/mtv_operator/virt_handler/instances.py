@@ -218,6 +218,8 @@ class Instances:
                 plugging.plug(vmi, path, self.kubelet_root, name)
             else:
                 plugging.unplug(path, name)
+        except launcher_socket.NotListening:
+            raise  # its pod has only just begun
         except (errors.MigrationError, OSError) as fault:
             text = f"volume {name}: {fault}"
             self._say(vmi, Said(reason="HotplugFailed", message=text, type="Warning"))
