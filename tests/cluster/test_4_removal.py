@@ -1,5 +1,9 @@
 """`mtv uninstall` leaves nothing of mtv, and every volume."""
 
+import json
+
+import pytest
+
 OURS = ("kubevirt.io", "konveyor.io", "mtv.dev")
 CLUSTER_WIDE = (
     "customresourcedefinitions",
@@ -12,11 +16,41 @@ CLUSTER_WIDE = (
     "namespaces",
 )
 
+MACHINE = {
+    "apiVersion": "kubevirt.io/v1",
+    "kind": "VirtualMachine",
+    "metadata": {"name": "kept", "namespace": "moved"},
+    "spec": {
+        "runStrategy": "Halted",
+        "template": {
+            "spec": {
+                "domain": {
+                    "memory": {"guest": "64Mi"},
+                    "devices": {"disks": [{"name": "root", "disk": {}}]},
+                },
+                "volumes": [{"name": "root", "persistentVolumeClaim": {"claimName": "kept"}}],
+            }
+        },
+    },
+}
+CLAIM = {
+    "apiVersion": "v1",
+    "kind": "PersistentVolumeClaim",
+    "metadata": {"name": "kept", "namespace": "moved"},
+    "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _machine(home):
+    for one in (CLAIM, MACHINE):
+        home.kubectl("apply", "-f", "-", stdin=json.dumps(one))
+
 
 def test_while_vms_exist_it_refuses_and_says_which(home):
     said = home.mtv("uninstall", expect=69)
 
-    assert "moved/story" in said
+    assert "moved/kept" in said
     assert "--delete-vms" in said
 
 

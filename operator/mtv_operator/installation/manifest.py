@@ -38,9 +38,9 @@ def migration(settings: Settings) -> list[Document]:
     """Return what brings virtual machines here."""
     return [
         namespace(MIGRATION_NAMESPACE, "restricted"),
-        workloads.priority_class(),
+        workloads.priority_class(workloads.MIGRATION_PRIORITY),
         *rbac.objects(rbac.MIGRATING),
-        *rbac.for_people(),
+        *rbac.users_of_migration(),
         *workloads.migration(settings),
     ]
 
@@ -49,7 +49,9 @@ def runtime(settings: Settings) -> list[Document]:
     """Return what runs virtual machines."""
     return [
         namespace(RUNTIME_NAMESPACE, "privileged"),
+        workloads.priority_class(workloads.PRIORITY),
         *rbac.objects(rbac.RUNTIME),
+        *rbac.users_of_vms(),
         rbac.authentication_reader(rbac.VIRT_API_ACCOUNT),
         *workloads.runtime(settings),
         *_registered(),

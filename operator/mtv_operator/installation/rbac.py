@@ -6,7 +6,7 @@ certificates, on a cluster tokens of service accounts; the bindings name both.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -283,9 +283,26 @@ def authentication_reader(account: Account) -> Document:
     return found
 
 
-def for_people() -> list[Document]:
+def for_people(
+    prefix: str, groups: Sequence[str], view: list[Rule], edit: list[Rule]
+) -> list[Document]:
     """Return the roles that add our kinds to Kubernetes' own `admin`, `edit` and `view`."""
-    groups = ("kubevirt.io", "forklift.konveyor.io", "mtv.dev")
+    may_view = [*(rule(group, "*", *READ) for group in groups), *view]
+    may_edit = [*may_view, *(rule(group, "*", *WRITE) for group in groups), *edit]
+    found = []
+    for name, rules in (("admin", may_edit), ("edit", may_edit), ("view", may_view)):
+        labels = {f"{GROUP}/aggregate-to-{name}": "true"}
+        found.append(_role("ClusterRole", {"name": f"{prefix}:{name}", "labels": labels}, rules))
+    return found
+
+
+def users_of_migration() -> list[Document]:
+    """Return what people may do with plans and the like."""
+    return for_people("mtv.dev", ("forklift.konveyor.io", "mtv.dev"), [], [])
+
+
+def users_of_vms() -> list[Document]:
+    """Return what people may do with virtual machines."""
     consoles = (
         "virtualmachineinstances/console virtualmachineinstances/vnc "
         "virtualmachineinstances/portforward"
@@ -299,21 +316,12 @@ def for_people() -> list[Document]:
         "virtualmachineinstances/guestosinfo virtualmachineinstances/filesystemlist "
         "virtualmachineinstances/userlist"
     )
-    view = [
-        *(rule(group, "*", *READ) for group in groups),
-        rule("subresources.kubevirt.io", guest, "get"),
-    ]
+    view = [rule("subresources.kubevirt.io", guest, "get")]
     edit = [
-        *view,
-        *(rule(group, "*", *WRITE) for group in groups),
         rule("subresources.kubevirt.io", consoles, "get"),
         rule("subresources.kubevirt.io", states, "update"),
     ]
-    found = []
-    for name, rules in (("admin", edit), ("edit", edit), ("view", view)):
-        labels = {f"{GROUP}/aggregate-to-{name}": "true"}
-        found.append(_role("ClusterRole", {"name": f"kubevirt.io:{name}", "labels": labels}, rules))
-    return found
+    return for_people("kubevirt.io", ("kubevirt.io",), view, edit)
 
 
 def _subjects(account: Account) -> list[dict[str, str]]:

@@ -11,19 +11,19 @@ from mtv_operator.installation.settings import MIGRATION_NAMESPACE, RUNTIME_NAME
 
 Document = dict[str, Any]
 
-PRIORITY = "kubevirt-cluster-critical"
+PRIORITY, MIGRATION_PRIORITY = "kubevirt-cluster-critical", "mtv-critical"  # upstream's, and ours
 USER = 107
 API_PORT, HANDLER_PORT = 8443, 8186
 CERTIFICATES, AUTHORITY = "/etc/virt/certificates", "/etc/virt/authority"
 RUNTIME_PART, MIGRATION_PART = "kubevirt", "mtv"
 
 
-def priority_class() -> Document:
-    """Return the priority of what VMs depend on, as upstream's."""
+def priority_class(name: str) -> Document:
+    """Return a priority for components, above that of what they serve."""
     return {
         "apiVersion": "scheduling.k8s.io/v1",
         "kind": "PriorityClass",
-        "metadata": {"name": PRIORITY},
+        "metadata": {"name": name},
         "value": 1000000000,
         "globalDefault": False,
         "description": "For the components that virtual machines depend on.",
@@ -218,7 +218,7 @@ def _deployment(
 ) -> Document:
     pod = {
         "serviceAccountName": account or name.replace("virt-", "kubevirt-"),
-        "priorityClassName": PRIORITY,
+        "priorityClassName": MIGRATION_PRIORITY if namespace == MIGRATION_NAMESPACE else PRIORITY,
         "nodeSelector": {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"},
         "tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}],
         # Preferred only: on a single node both replicas run there.
