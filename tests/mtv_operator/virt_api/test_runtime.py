@@ -102,7 +102,7 @@ def test_guest_that_never_ran_is_started_again_later(runtime: Runtime):
     vm = runtime.until_status("crashes", "CrashLoopBackOff")
     assert vm["status"]["startFailure"]["consecutiveFailCount"] == 1
     assert runtime.put("virtualmachines/crashes/stop") == (202, "")
-    runtime.until_status("crashes", "CrashLoopBackOff")
+    runtime.until_status("crashes", "Stopped")
     assert runtime.vm("crashes")["spec"]["runStrategy"] == "Halted"
 
 

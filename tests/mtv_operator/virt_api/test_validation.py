@@ -1,6 +1,7 @@
 """What is refused, in which field, in which words."""
 
 import copy
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from kubevirt_objects import instance, instance_spec, vm_document
 
 from mtv.api import kubevirt, meta
+from mtv.api.configuration import Configuration
 from mtv_operator.virt_api import admission, validation
 
 GOLDEN = Path(__file__).parents[2] / "mtv_planning/golden"
@@ -343,6 +345,14 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner),
     max_leaves=4,
 )
+WORLD = admission.World(
+    configuration=Configuration(),
+    trusted=frozenset(),
+    now=datetime(2026, 1, 1, tzinfo=UTC),
+    new_uuid=lambda: "5d307ca9-b3ef-428c-8861-06e72d69f223",
+    instance=lambda namespace, name: None,
+    migrations=lambda namespace: (),
+)
 KEYS = ("domain", "networks", "volumes", "hostname", "terminationGracePeriodSeconds")
 
 
@@ -352,7 +362,7 @@ def test_whatever_is_sent_is_answered(key, value):
     document = copy.deepcopy(vm_document())
     document["spec"]["template"]["spec"][key] = value
     request = admission.Request(uid="1", operation="CREATE", object=document)
-    verdict = admission.validate_virtual_machine(request, None)  # type: ignore[arg-type]
+    verdict = admission.validate_virtual_machine(request, WORLD)
     assert admission.answer(request, verdict)["response"]["uid"] == "1"
 
 
