@@ -116,12 +116,14 @@ class Cluster:
         """Return the DiskTransfers."""
         return list(self.api.get(TRANSFERS)["items"])
 
+    def unfinished(self) -> list[dict[str, Any]]:
+        """Return the transfers that have not ended."""
+        ended = ("Succeeded", "Failed")
+        return [one for one in self.transfers() if one.get("status", {}).get("phase") not in ended]
+
     def finish_transfers(self, **status: Any) -> None:
         """Write the end of each transfer as its pod would."""
-        servers.until(self.transfers, "transfers", DEADLINE_S)
-        for one in self.transfers():
-            if one.get("status", {}).get("phase") in ("Succeeded", "Failed"):
-                continue
+        for one in servers.until(self.unfinished, "transfers that run", DEADLINE_S):
             total = one["spec"]["disk"]["capacityBytes"]
             ended = {"phase": "Succeeded", "totalBytes": total, "doneBytes": total, **status}
             path = f"{TRANSFERS}/{one['metadata']['name']}/status"

@@ -278,7 +278,7 @@ def mount_volumes(container: Container, sources: list[str]) -> None:
     for folder in container.conceal:
         if os.path.isdir(folder):
             mount("tmpfs", folder, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700,size=64k")
-    for path in container.expose:
+    for path in sorted(container.expose, key=lambda path: path.count("/")):  # outer ones first
         expose(path, container.uid)
     for volume, source in sorted(
         zip(container.mounts, sources, strict=True), key=lambda pair: pair[0].target.count("/")
