@@ -12,12 +12,14 @@ import pytest
 # Markers by what their tests cost; unmarked ones come before them, in their own order.
 COSTS = {"vcenter": 1, "netns": 2, "libvirt": 3, "cluster": 4, "e2e": 5, "guests": 6}
 SLOW_FOLDERS = {"conformance": 1, "e2e": 5}
+# Whose tests start programs of their own, although each takes only a moment.
+PROGRAMS = ("guest", "test_nbd.py", "apiserver", "virt_api", "objects", "transfer", "node", "up")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=cost)
     for item in items:
-        if cost(item):
+        if cost(item) or any(name in item.path.parts for name in PROGRAMS):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
