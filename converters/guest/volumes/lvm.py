@@ -166,7 +166,7 @@ def _group(
     }
     found = []
     for key, volume in _sections(section, "logical_volumes"):
-        if "VISIBLE" not in volume.get("status", ()):
+        if "VISIBLE" not in _items(volume, "status"):
             continue
         segments, places, why = [], [], ""
         count = min(_number(volume, "segment_count"), limits.MOST_LOGICAL_VOLUMES)
@@ -174,7 +174,7 @@ def _group(
             part = volume.get(f"segment{index}")
             if not isinstance(part, dict):
                 raise CorruptGuest(f"{name}/{key} lacks segment {index}")
-            stripes = part.get("stripes", [])
+            stripes = _items(part, "stripes")
             if part.get("type") != "striped" or len(stripes) != 2:
                 why = f"{part.get('type', 'unknown')} is not linear"
                 break
@@ -182,7 +182,7 @@ def _group(
             if uuid not in members:
                 why = f"its physical volume {uuid} is not on this disk"
                 break
-            at = start + int(stripes[1]) * extent
+            at = start + _whole(stripes[1], f"{name}/{key} stripes") * extent
             segments.append(Segment(members[uuid], at, _number(part, "extent_count") * extent))
             places.append((uuid, at, segments[-1].size_bytes))
         found.append(
@@ -215,8 +215,16 @@ def _sections(section: dict[str, Any], key: str) -> list[tuple[str, dict[str, An
     return [(name, value) for name, value in inner.items() if isinstance(value, dict)]
 
 
+def _items(section: dict[str, Any], key: str) -> list[Any]:
+    value = section.get(key, [])
+    return value if isinstance(value, list) else [value]
+
+
 def _number(section: dict[str, Any], key: str) -> int:
-    value = section.get(key)
-    if not isinstance(value, int) or value < 0 or value > 1 << 50:
-        raise CorruptGuest(field=key, value=value, expected="a number of LVM's metadata")
+    return _whole(section.get(key), key)
+
+
+def _whole(value: object, field: str) -> int:
+    if not isinstance(value, int) or not 0 <= value <= 1 << 50:
+        raise CorruptGuest(field=field, value=value, expected="a number of LVM's metadata")
     return value
