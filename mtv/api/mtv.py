@@ -34,6 +34,16 @@ class TransferTarget(meta.Part, frozen=True, kw_only=True):
     volume_mode: Annotated[str, meta.one_of("Filesystem", "Block")] = "Filesystem"
 
 
+class Checkpoint(meta.Part, frozen=True, kw_only=True):
+    """A state of a disk whose VM runs on: a snapshot's moref, and the disk's change id in it.
+
+    `change_id` is "" where changes are not tracked; the next delta is then found by hashes.
+    """
+
+    snapshot: str
+    change_id: str = ""
+
+
 class DiskTransferSpec(meta.Part, frozen=True, kw_only=True):
     provider: NamespacedName
     secret: NamespacedName
@@ -43,6 +53,9 @@ class DiskTransferSpec(meta.Part, frozen=True, kw_only=True):
     target: TransferTarget
     # "" lets the transfer choose: https where the file can be read by ranges, else nfc.
     transport: Annotated[str, meta.one_of("", "https", "nfc")] = ""
+    # None: the disk as it is, and its VM is off. Else this state is brought to the target: all of
+    # it at first, then what has changed since `status.checkpoint`.
+    checkpoint: Checkpoint | None = None
     bandwidth_limit_bytes_per_second: int | None = None
     # Whether the target is read again and compared with the checksums; "" does not.
     verify: Annotated[str, meta.one_of("", "none", "sample", "full")] = ""
@@ -71,6 +84,9 @@ class DiskTransferStatus(meta.Part, frozen=True, kw_only=True):
     journal: str | None = None
     source_revision: str | None = None  # of which state of the source disk the journal tells
     checksum: str | None = None  # "xxh3:<hex>" of the whole disk, once it is complete
+    checkpoint: Checkpoint | None = None  # the state that is wholly on the target
+    delta_bytes: int | None = None  # of the last delta: what was read of the source
+    delta_seconds: float | None = None
     verified: str | None = None  # "sample" or "full": so much was read again, and is as it was read
     verified_bytes: int | None = None
 
