@@ -335,6 +335,10 @@ class PlanSpec(meta.Part, frozen=True, kw_only=True):
     virt_v2v_image: str | None = msgspec.field(name="virtV2vImage", default=None)
     xfs_compatibility: bool = False
     tag_mapping: TagMapping | None = None
+    # Ours, for warm plans: how long after a precopy the next one begins (an hour where it is not
+    # set), and how long the VM may be off; None takes what comes.
+    precopy_interval_seconds: Annotated[int, meta.at_least(1)] | None = None
+    max_downtime_seconds: Annotated[int, meta.at_least(1)] | None = None
 
 
 class Progress(meta.Part, frozen=True, kw_only=True):
@@ -378,6 +382,13 @@ class Precopy(meta.Part, frozen=True, kw_only=True):
     create_task_id: str | None = None
     remove_task_id: str | None = None
     deltas: tuple[DiskDelta, ...] = ()
+    # Ours: the snapshot's name, stored before it is taken; when it was seen to be gone; whether the
+    # guest's file systems were at rest for it; what the copy of what had changed has cost.
+    name: str | None = None
+    removed: meta.Time | None = None
+    quiesced: bool | None = None
+    delta_bytes: int | None = None
+    delta_seconds: float | None = None
 
 
 class Warm(meta.Part, frozen=True, kw_only=True):
@@ -386,6 +397,11 @@ class Warm(meta.Part, frozen=True, kw_only=True):
     consecutive_failures: int = msgspec.field(default_factory=int)
     next_precopy_at: meta.Time | None = None
     precopies: tuple[Precopy, ...] = ()
+    # Ours: how long the VM would be off if it was cut over now, how long it was, and how long its
+    # guest took to shut down.
+    predicted_downtime_seconds: int | None = None
+    downtime_seconds: int | None = None
+    shutdown_seconds: int | None = None
 
 
 class VMStatus(PlanVM, frozen=True, kw_only=True):

@@ -23,6 +23,11 @@ def matching(pattern: str) -> msgspec.Meta:
     return msgspec.Meta(extra_json_schema={"pattern": pattern})
 
 
+def at_least(least: int) -> msgspec.Meta:
+    """Mark a number as having a least value: checked by the API server, not by our decoder."""
+    return msgspec.Meta(extra_json_schema={"minimum": least})
+
+
 def always(value: str) -> Any:  # noqa: ANN401 - as msgspec.field
     """Return a field with a default that is written all the same."""
     return msgspec.field(default_factory=lambda: value)

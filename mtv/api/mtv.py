@@ -56,6 +56,7 @@ class DiskTransferSpec(meta.Part, frozen=True, kw_only=True):
     # None: the disk as it is, and its VM is off. Else this state is brought to the target: all of
     # it at first, then what has changed since `status.checkpoint`.
     checkpoint: Checkpoint | None = None
+    suspend: bool | None = None  # no pod is made, and one that runs is ended; nothing is forgotten
     bandwidth_limit_bytes_per_second: int | None = None
     # Whether the target is read again and compared with the checksums; "" does not.
     verify: Annotated[str, meta.one_of("", "none", "sample", "full")] = ""

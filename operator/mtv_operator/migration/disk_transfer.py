@@ -116,6 +116,8 @@ def decide(observed: Observed, now: datetime) -> Decision[Action, Status]:
     status = transfer.status or Status()
     if status.phase in FINAL:
         return _after_all(observed, status, now)
+    if transfer.spec.suspend:
+        return _suspended(observed, status, now)
     too_small = _too_small(observed)
     if too_small:
         failed = _failed(status, "TargetTooSmall", too_small, now)
@@ -141,6 +143,15 @@ def _after_all(observed: Observed, status: Status, now: datetime) -> Decision[Ac
     return Decision(
         actions=tuple(_deletions(ended)), requeue_after_s=END_GRACE_S if running else None
     )
+
+
+def _suspended(observed: Observed, status: Status, now: datetime) -> Decision[Action, Status]:
+    """End the pods; what is settled on the target stays recorded, and is gone on from."""
+    queued = Condition(
+        type=QUEUED, status="True", reason="Suspended", message="the transfer is suspended"
+    )
+    waiting = _changed(_pending(status), now, new=[queued], without=[RETRYING])
+    return Decision(actions=tuple(_deletions(observed.pods)), status=waiting)
 
 
 def _deletions(pods: Iterable[core.Pod]) -> Iterator[DeletePod]:

@@ -318,3 +318,15 @@ def test_decide_is_total_settles_and_never_loses_the_journal(status, pods, bound
         msgspec.json.encode(decision.status)
     assert sum(isinstance(action, CreatePod) for action in decision.actions) <= 1
     assert not (pods and any(isinstance(action, CreatePod) for action in decision.actions))
+
+
+def test_suspended_transfer_ends_its_pod_and_waits():
+    running = api.DiskTransferStatus(phase="Running", journal="j", done_bytes=5)
+    one = transfer(running)
+    one = msgspec.structs.replace(one, spec=msgspec.structs.replace(one.spec, suspend=True))
+    seen = pod()
+    decision = disk_transfer.decide(Observed(transfer=one, pods=(seen,), claim=claim()), NOW)
+    assert decision.actions == (DeletePod(pod=seen),)
+    assert decision.status is not None
+    assert (decision.status.phase, decision.status.journal) == ("Pending", "j")
+    assert [found.reason for found in decision.status.conditions] == ["Suspended"]
