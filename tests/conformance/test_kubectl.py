@@ -55,7 +55,7 @@ CONFIG: dict[str, Any] = {
 
 
 def test_version_is_understood(kubectl: Any) -> None:
-    assert "Server Version: v1.34.0+mtv" in kubectl("version")
+    assert "Server Version: v1.33.0+mtv" in kubectl("version")
 
 
 def test_api_resources_lists_kinds_with_their_short_names(kubectl: Any) -> None:

@@ -16,7 +16,9 @@ from mtv_operator.embedded.apiserver.kinds import ResourceInfo
 
 Document = dict[str, Any]
 
-KUBERNETES = "1.34.0"  # whose API this is
+KUBERNETES = (
+    "1.33.0"  # what is said: kubectl warns beyond one minor version, and 1.32 to 1.34 are met
+)
 
 _STATUS_VERBS = ("get", "patch", "update")
 

@@ -190,5 +190,5 @@ def test_openapi_v2_as_protobuf_has_the_same_definitions() -> None:
 
 def test_version_is_one_that_clients_can_parse() -> None:
     told = discovery.version()
-    assert (told["major"], told["minor"]) == ("1", "34")
-    assert told["gitVersion"].startswith("v1.34.0+mtv.")
+    assert (told["major"], told["minor"]) == ("1", "33")
+    assert told["gitVersion"].startswith("v1.33.0+mtv.")
