@@ -51,8 +51,9 @@ class DiskTransferSpec(meta.Part, frozen=True, kw_only=True):
     vm: SourceVM
     disk: SourceDisk
     target: TransferTarget
-    # "" lets the transfer choose: https where the file can be read by ranges, else nfc.
-    transport: Annotated[str, meta.one_of("", "https", "nfc")] = ""
+    # "" lets the transfer choose: vddk where the user's library is there, https where the file can
+    # be read by ranges, else nfc.
+    transport: Annotated[str, meta.one_of("", "vddk", "https", "nfc")] = ""
     # None: the disk as it is, and its VM is off. Else this state is brought to the target: all of
     # it at first, then what has changed since `status.checkpoint`.
     checkpoint: Checkpoint | None = None
@@ -86,6 +87,9 @@ class DiskTransferStatus(meta.Part, frozen=True, kw_only=True):
     source_revision: str | None = None  # of which state of the source disk the journal tells
     checksum: str | None = None  # "xxh3:<hex>" of the whole disk, once it is complete
     checkpoint: Checkpoint | None = None  # the state that is wholly on the target
+    # A delta that is not complete: areas that may be newer than `checkpoint`, and the sum of the
+    # rest, as `journal` has them.
+    pending_delta: str | None = None
     delta_bytes: int | None = None  # of the last delta: what was read of the source
     delta_seconds: float | None = None
     verified: str | None = None  # "sample" or "full": so much was read again, and is as it was read

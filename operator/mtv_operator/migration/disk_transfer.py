@@ -3,7 +3,8 @@
     Pending ──► Running ──► Succeeded
        ▲  │        │
        │  └────────┴──────► Failed      (a person must change something, then make a new one)
-       └── Retrying: the pod ended, and another try may succeed
+       ├── Retrying: the pod ended, and another try may succeed
+       └── Succeeded or Failed, and the spec wants another checkpoint than that: all begins anew
 
 The transfer's process writes progress, journal, the condition that says why it ended, and
 `Succeeded`; everything else of the status is written here.
@@ -115,7 +116,9 @@ def decide(observed: Observed, now: datetime) -> Decision[Action, Status]:
         return Decision()
     status = transfer.status or Status()
     if status.phase in FINAL:
-        return _after_all(observed, status, now)
+        if observed.pods or not _wants_another(transfer, status):
+            return _after_all(observed, status, now)
+        status = _renewed(status)
     if transfer.spec.suspend:
         return _suspended(observed, status, now)
     too_small = _too_small(observed)
@@ -142,6 +145,24 @@ def _after_all(observed: Observed, status: Status, now: datetime) -> Decision[Ac
     running = len(ended) < len(observed.pods)
     return Decision(
         actions=tuple(_deletions(ended)), requeue_after_s=END_GRACE_S if running else None
+    )
+
+
+def _wants_another(transfer: DiskTransfer, status: Status) -> bool:
+    """Tell whether a finished transfer shall bring another state of the disk to its target."""
+    wanted = transfer.spec.checkpoint
+    if wanted is None or wanted == status.checkpoint:
+        return False
+    if status.phase == FAILED:  # at this very state, unless the spec was changed since
+        return (transfer.metadata.generation or 0) > (status.observed_generation or 0) > 0
+    return True
+
+
+def _renewed(status: Status) -> Status:
+    """Return the status with which the way to another checkpoint begins."""
+    kept = tuple(one for one in status.conditions if one.status != "True")
+    return msgspec.structs.replace(
+        status, phase=PENDING, attempts=None, started=None, completed=None, conditions=kept
     )
 
 
@@ -172,7 +193,12 @@ def _without_pod(observed: Observed, status: Status, now: datetime) -> Decision[
         return Decision(status=waiting, requeue_after_s=QUEUE_LOOK_S)
     attempt = (status.attempts or 0) + 1
     pod = disk_transfer_pod.build(observed.transfer, attempt, observed.settings.pod)
-    started = msgspec.structs.replace(_pending(status), attempts=attempt, pod=pod.metadata.name)
+    started = msgspec.structs.replace(
+        _pending(status),
+        attempts=attempt,
+        pod=pod.metadata.name,
+        observed_generation=observed.transfer.metadata.generation,
+    )
     return Decision(
         actions=(CreatePod(pod=pod),), status=_changed(started, now, without=[QUEUED, RETRYING])
     )

@@ -19,7 +19,7 @@ COMMAND = "mtv-transfer"
 DATA, SOURCE = "data", "source"
 DATA_FOLDER, DEVICE, SOURCE_FOLDER = "/data", "/dev/target", "/etc/source"
 GRACE_PERIOD_S = 5
-_LONGEST_BASE = 63 - len("-transfer-") - 5
+_LONGEST_BASE = 63 - len("-transfer-") - 5 - 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,17 @@ class PodSettings:
 
 
 def pod_name(transfer: DiskTransfer, attempt: int) -> str:
-    """Return the name of the pod of an attempt: a controller that was killed makes no second."""
+    """Return the name of the pod of an attempt: a controller that was killed makes no second.
+
+    Attempts at another checkpoint have other names: an earlier pod may still be going.
+    """
     name = transfer.metadata.name
     if len(name) > _LONGEST_BASE:
         name = f"{name[: _LONGEST_BASE - 6].rstrip('-.')}-{names.digest(name)}"
-    return f"{name}-{CONTAINER}-{attempt}"
+    wanted = transfer.spec.checkpoint
+    if wanted is None:
+        return f"{name}-{CONTAINER}-{attempt}"
+    return f"{name}-{CONTAINER}-{names.digest(wanted.snapshot, wanted.change_id)}-{attempt}"
 
 
 def build(transfer: DiskTransfer, attempt: int, settings: PodSettings) -> core.Pod:

@@ -330,3 +330,59 @@ def test_suspended_transfer_ends_its_pod_and_waits():
     assert decision.status is not None
     assert (decision.status.phase, decision.status.journal) == ("Pending", "j")
     assert [found.reason for found in decision.status.conditions] == ["Suspended"]
+
+
+FIRST = api.Checkpoint(snapshot="snapshot-1", change_id="52 aa/1")
+SECOND = api.Checkpoint(snapshot="snapshot-2", change_id="52 aa/2")
+
+
+def of_checkpoint(wanted, status, *pods, generation=2, suspend=None):
+    one = transfer(status)
+    spec = msgspec.structs.replace(one.spec, checkpoint=wanted, suspend=suspend)
+    metadata = msgspec.structs.replace(one.metadata, generation=generation)
+    one = msgspec.structs.replace(one, spec=spec, metadata=metadata)
+    return disk_transfer.decide(Observed(transfer=one, pods=pods, claim=claim()), NOW)
+
+
+def at_first(phase="Succeeded", **more):
+    done = meta.Condition(type=phase, status="True", reason="Copied")
+    return api.DiskTransferStatus(
+        phase=phase, checkpoint=FIRST, attempts=4, conditions=(done,), journal="kept", **more
+    )
+
+
+def test_decide_when_another_checkpoint_is_wanted_begins_anew_with_a_pod_of_another_name():
+    decision = of_checkpoint(SECOND, at_first())
+    (create,) = decision.actions
+    names = [disk_transfer_pod.pod_name(transfer(), 1), of_checkpoint(FIRST, None).status.pod]
+    assert create.pod.metadata.name == decision.status.pod
+    assert decision.status.pod not in names
+    status = decision.status
+    assert (status.phase, status.attempts, status.conditions) == ("Pending", 1, ())
+    assert (status.checkpoint, status.journal, status.observed_generation) == (FIRST, "kept", 2)
+
+
+def test_decide_when_the_pod_of_the_last_checkpoint_is_there_takes_it_away_first():
+    ended = of_checkpoint(SECOND, at_first(), pod("Succeeded", code=0))
+    assert ([type(one) for one in ended.actions], ended.status) == ([DeletePod], None)
+    runs = of_checkpoint(SECOND, at_first(completed="2026-01-02T03:04:00Z"), pod("Running"))
+    assert (runs.actions, runs.status) == ((), None)
+    assert runs.requeue_after_s
+
+
+@pytest.mark.parametrize("wanted", [FIRST, None])
+def test_decide_when_the_checkpoint_is_there_does_nothing(wanted):
+    decision = of_checkpoint(wanted, at_first())
+    assert (decision.actions, decision.status) == ((), None)
+
+
+@pytest.mark.parametrize(("generation", "again"), [(2, False), (3, True)])
+def test_decide_when_a_checkpoint_failed_tries_only_what_was_changed_since(generation, again):
+    failed = at_first("Failed", observed_generation=2)
+    decision = of_checkpoint(SECOND, failed, generation=generation)
+    assert bool(decision.actions) is again
+
+
+def test_decide_when_suspended_begins_no_other_checkpoint():
+    decision = of_checkpoint(SECOND, at_first(), suspend=True)
+    assert (decision.actions, decision.status.phase) == ((), "Pending")
