@@ -109,6 +109,7 @@ BUILTIN: tuple[ResourceInfo, ...] = (
     _builtin("scheduling.k8s.io", "PriorityClass", "priorityclasses", "pc", cluster=True),
     _builtin("policy", "PodDisruptionBudget", "poddisruptionbudgets", "pdb", sub="status"),
     _builtin("batch", "Job", "jobs", sub="status", categories="all"),
+    _builtin("apps", "ControllerRevision", "controllerrevisions"),
     _builtin(_RBAC, "Role", "roles"),
     _builtin(_RBAC, "RoleBinding", "rolebindings"),
     _builtin(_RBAC, "ClusterRole", "clusterroles", cluster=True),

@@ -247,6 +247,16 @@ def _api_service(document: Document) -> str:
     return f"{service.get('namespace')}/{service.get('name')}" if service else "Local"
 
 
+def _controller(document: Document) -> str:
+    owners = get(document, "metadata", "ownerReferences") or ()
+    owner = next((one for one in owners if one.get("controller")), None)
+    if owner is None:
+        return "<none>"
+    group = str(owner.get("apiVersion", "")).rpartition("/")[0]
+    kind = str(owner.get("kind", "")).lower()
+    return f"{kind}.{group}/{owner.get('name')}" if group else f"{kind}/{owner.get('name')}"
+
+
 def _available(document: Document) -> str:
     found = cells.condition(document, "Available") or {"status": "Unknown"}
     if found["status"] == "True":
@@ -404,6 +414,12 @@ BUILTIN: Mapping[str, tuple[Column, ...]] = {
         _at("Min Available", "spec", "minAvailable", empty="N/A"),
         _at("Max Unavailable", "spec", "maxUnavailable", empty="N/A"),
         _of("Allowed Disruptions", lambda one: get(one, "status", "disruptionsAllowed") or 0),
+        AGE,
+    ),
+    "apps.v1.ControllerRevision": (
+        NAME,
+        _of("Controller", _controller),
+        _at("Revision", "revision", type="integer"),
         AGE,
     ),
     "batch.v1.Job": (

@@ -21,6 +21,7 @@ HEAD = """\
 """
 PACKAGES = {
     "admissionregistration": "api",
+    "apps": "api",
     "authentication": "api",
     "authorization": "api",
     "autoscaling": "api",
@@ -38,6 +39,7 @@ PACKAGES = {
 ROOTS = [
     "admissionregistration.v1.MutatingWebhookConfiguration",
     "admissionregistration.v1.ValidatingWebhookConfiguration",
+    "apps.v1.ControllerRevision",
     "authentication.v1.SelfSubjectReview",
     "authentication.v1.TokenRequest",
     "authentication.v1.TokenReview",
