@@ -3,10 +3,10 @@
 import datetime
 
 from mtv.api import installation
-from mtv_operator.certificates import issuing
+from mtv_operator.certificates import issuing, rotation
 from mtv_operator.certificates.issuing import Pair
+from mtv_operator.certificates.rotation import KeepAuthority, KeepBundle, KeepServer, Lifetimes
 from mtv_operator.virt_operator import certificates
-from mtv_operator.virt_operator.certificates import KeepAuthority, KeepBundle, KeepServer, Lifetimes
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 HOUR = datetime.timedelta(hours=1)
@@ -18,8 +18,10 @@ class Store:
     def __init__(self) -> None:
         self.authority, self.bundle, self.servers = {}, "", {}
 
-    def step(self, now) -> list[certificates.Action]:
-        actions = certificates.decide(self.authority, self.bundle, self.servers, Lifetimes(), now)
+    def step(self, now) -> list[rotation.Action]:
+        actions = rotation.decide(
+            self.authority, self.bundle, self.servers, certificates.SERVERS, Lifetimes(), now
+        )
         for action in actions:
             match action:
                 case KeepAuthority(data=data):
