@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 
 from mtv import errors
@@ -39,6 +40,20 @@ def exact(value: meta.Quantity, field: str = "") -> Fraction:
 def whole(value: meta.Quantity, field: str = "") -> int:
     """Return a quantity rounded up to a whole number: bytes, for memory and storage."""
     return _up(exact(value, field))
+
+
+def size(value: meta.Quantity, field: str = "") -> int:
+    """Return a quantity of bytes, rounded up. Raises BadInput naming `field` for less than none."""
+    found = whole(value, field)
+    if found < 0:
+        raise errors.BadInput(f"{value} is negative", field=field)
+    return found
+
+
+def add(total: dict[str, int], more: Mapping[str, meta.Quantity]) -> None:
+    """Add quantities to a sum in thousandths, name by name: what nodes have and pods ask for."""
+    for name, value in more.items():
+        total[name] = total.get(name, 0) + thousandths(value)
 
 
 def thousandths(value: meta.Quantity, field: str = "") -> int:

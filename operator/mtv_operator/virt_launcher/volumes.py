@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtv import errors
-from mtv.api import kubevirt
+from mtv.api import kubevirt, quantities
 from mtv_operator.virt_launcher import cloud_init, images, iso
-from mtv_operator.virt_launcher.domain import quantity
 from mtv_operator.virt_launcher.domain.context import Image
 from mtv_operator.virt_launcher.protocol import Options
 
@@ -68,7 +67,7 @@ class _Preparation:
         if volume.ephemeral is not None:
             return images.overlay(self._overlay_path(), self._claim(read_only=True))
         if volume.empty_disk is not None:
-            size = quantity.whole(volume.empty_disk.capacity, f"{self.field}.emptyDisk.capacity")
+            size = quantities.size(volume.empty_disk.capacity, f"{self.field}.emptyDisk.capacity")
             path = self.paths.ephemeral / f"disk-data/{volume.name}/empty.qcow2"
             return images.empty_disk(path, size)
         if volume.container_disk is not None:
@@ -113,7 +112,7 @@ class _Preparation:
     def _host_disk(self, source: kubevirt.HostDisk) -> Image:
         path = self.paths.private / f"vmi-disks/{self.volume.name}/{Path(source.path).name}"
         create = source.type == "DiskOrCreate" and source.capacity is not None
-        size = quantity.whole(source.capacity or 0, f"{self.field}.hostDisk.capacity")
+        size = quantities.size(source.capacity or 0, f"{self.field}.hostDisk.capacity")
         images.prepare_disk(path, self.volume.name, size if create or path.exists() else 0)
         return images.describe(path)
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 
 from mtv import errors
+from mtv.api import quantities
 from mtv.api.core import Container, EnvVar, Pod, ResourceFieldSelector
-from mtv_operator.embedded import quantities
 
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_.][A-Za-z0-9_.-]*)\)")

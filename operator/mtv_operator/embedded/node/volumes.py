@@ -17,6 +17,7 @@ from typing import Protocol
 
 from converters.oci.registry import Login
 from mtv import errors
+from mtv.api import quantities
 from mtv.api.core import (
     DownwardAPIVolumeFile,
     HostPathVolumeSource,
@@ -27,7 +28,6 @@ from mtv.api.core import (
     Volume,
     VolumeProjection,
 )
-from mtv_operator.embedded import quantities
 from mtv_operator.embedded.images import registries
 from mtv_operator.embedded.images.store import Store
 from mtv_operator.embedded.node import devices, downward, payload, stage

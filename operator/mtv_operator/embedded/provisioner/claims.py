@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from mtv import errors
+from mtv.api import quantities
 from mtv.api.core import (
     PersistentVolume,
     PersistentVolumeClaim,
@@ -16,7 +17,6 @@ from mtv.api.core import (
     Pod,
     StorageClass,
 )
-from mtv_operator.embedded import quantities
 from mtv_operator.embedded.provisioner import classes
 from mtv_operator.embedded.scheduler import fitting, matching
 from mtv_operator.reconciling import Decision

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mtv.api import quantities
 from mtv.api.core import (
     Affinity,
     Container,
@@ -19,7 +20,6 @@ from mtv.api.core import (
     StorageClass,
 )
 from mtv.api.meta import LabelSelector, LabelSelectorRequirement
-from mtv_operator.embedded import quantities
 from mtv_operator.embedded.scheduler import matching
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"

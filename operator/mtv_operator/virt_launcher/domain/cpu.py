@@ -5,8 +5,7 @@ from __future__ import annotations
 from xml.etree.ElementTree import Element
 
 from mtv import errors
-from mtv.api import kubevirt
-from mtv_operator.virt_launcher.domain import quantity
+from mtv.api import kubevirt, quantities
 from mtv_operator.virt_launcher.domain.context import Context
 from mtv_operator.virt_launcher.domain.markup import element
 
@@ -95,7 +94,7 @@ def memory_bytes(domain: kubevirt.DomainSpec) -> int:
             field="spec.domain.memory.guest",
             hint="set spec.domain.memory.guest, for instance to 1Gi",
         )
-    size = quantity.whole(guest, field)
+    size = quantities.size(guest, field)
     if size < 1 << 20:
         raise errors.BadInput(f"{guest} is less than 1Mi of memory", field=field)
     return size
@@ -106,7 +105,7 @@ def memory_elements(domain: kubevirt.DomainSpec) -> list[Element]:
     elements = [element("memory", {"unit": "b"}, text=str(memory_bytes(domain)))]
     pages = domain.memory.hugepages if domain.memory else None
     if pages is not None and pages.page_size:
-        size = quantity.whole(pages.page_size, "spec.domain.memory.hugepages.pageSize")
+        size = quantities.size(pages.page_size, "spec.domain.memory.hugepages.pageSize")
         elements.append(
             element(
                 "memoryBacking",
