@@ -36,7 +36,7 @@ Name = Annotated[str, typer.Argument(help="Name of the Provider.", show_default=
 @app.command(
     epilog="Examples: `mtv provider add vc --url https://vcenter.example.org/sdk "
     "--user administrator@vsphere.local --cacert ca.pem` · "
-    "`mtv provider add esx1 --url https://esx1.example.org --user root --thumbprint AB:CD:… "
+    "`mtv provider add esx1 --url https://esx1.example.org --user root --thumbprint 9F:86:D0:… "
     "--password-file pw`"
 )
 def add(
