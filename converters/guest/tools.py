@@ -7,15 +7,21 @@ import shutil
 
 from converters.guest.decision import Tools
 
-_LIGHT = ("qemu-storage-daemon", "qemu-img", "fusermount3", "debugfs", "e2fsck")
+_LIGHT = ("qemu-storage-daemon", "qemu-img", "debugfs", "e2fsck")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def here() -> Tools:
     """Return what this machine has."""
     return Tools(
-        light=all(shutil.which(name, path=_PATH) for name in _LIGHT)
-        and os.path.exists("/dev/fuse"),
+        light=all(shutil.which(name, path=_PATH) for name in _LIGHT) and _can_show(),
         appliance=False,  # not implemented yet
         virt_v2v=False,  # not implemented yet
     )
+
+
+def _can_show() -> bool:
+    """Whether a part of a disk can be shown as a file: root opens /dev/fuse, others have help."""
+    if os.geteuid() == 0:
+        return os.access("/dev/fuse", os.R_OK | os.W_OK)
+    return os.path.exists("/dev/fuse") and shutil.which("fusermount3", path=_PATH) is not None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from converters import opening
 from converters.errors import CorruptGuest, TargetBroken, UnsupportedGuest
-from converters.guest.application import e2fs, fat, local, overlay, view
-from converters.guest.application.local import Local
+from converters.guest.application import local, overlay, writing
 from converters.guest.application.overlay import Overlay
 from converters.guest.changes import plan, record
 from converters.guest.changes.change import Change
@@ -37,6 +37,10 @@ class Order:
     dry_run: bool = False
     check: bool = False  # a full e2fsck after the change
     trial: Trial | None = None
+    folder: str = ""  # where the overlays lie; "" for beside the disks
+    rehearse: bool = False  # the overlays are thrown away at the end, whatever happened
+    proven: str = ""  # the recipe that booted in a rehearsal: it is not tried again
+    root: str = ""  # the device, or the number of the disk, whose system is meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,8 @@ class Result:
     committed: bool
     overlay_bytes: int
     seconds: Mapping[str, float]
+    recipe: str = ""  # the same for the same changes of the same files; "" where nothing changes
+    booted: bool = False  # in a trial now, or the same recipe in an earlier one
 
 
 class _Clock:
@@ -78,11 +84,11 @@ def _translated() -> Iterator[None]:
 def adapt(order: Order) -> Result:
     """Adapt a guest. Its disks change only at the end, all at once. Raises ConversionError."""
     clock = _Clock()
-    if not order.dry_run:
-        overlay.finish(order.disks[0])
+    if not order.dry_run and not order.rehearse:
+        overlay.finish(order.disks[0], order.folder)
     formats = [_format(disk, order.known) for disk in order.disks]
     with inspect.open_disks(order.disks, known=order.known) as disks:
-        guest = inspect.look(disks, order.disks)
+        guest = inspect.look(disks, order.disks, root=order.root)
         clock.lap("inspect")
         decision = decide(guest.inspection, order.wish, order.tools)
         changes, entries = _planned(guest, decision, order)
@@ -90,21 +96,34 @@ def adapt(order: Order) -> Result:
         if order.dry_run or not changes or guest.tree is None:
             return _result(guest, decision, entries, clock)
         sorted_ = local.sort(guest.tree, changes)
-    overlays = overlay.create(order.disks, formats)
+    overlays = overlay.create(order.disks, formats, order.folder)
+    booted = bool(order.proven) and order.proven == recipe_of(entries)
     try:
-        write(guest, sorted_, overlays, check=order.check)
+        writing.write(guest, sorted_, overlays, check=order.check)
         clock.lap("write")
-        if order.trial is not None:
+        if order.trial is not None and not booted:
             order.trial(overlays, decision, guest.inspection)
+            booted = True
             clock.lap("trial")
         size = sum(overlay.size_bytes(one) for one in overlays)
-        overlay.commit(overlays)
-        clock.lap("commit")
-    except BaseException:
-        if not overlay.pending(order.disks[0]):
+        if not order.rehearse:
+            overlay.commit(overlays, order.folder)
+            clock.lap("commit")
+    finally:
+        if order.rehearse or not overlay.pending(order.disks[0], order.folder):
             overlay.discard(overlays)
-        raise
-    return _result(guest, decision, entries, clock, committed=True, overlay_bytes=size)
+    return _result(
+        guest, decision, entries, clock,
+        committed=not order.rehearse, overlay_bytes=size, booted=booted,
+    )  # fmt: skip
+
+
+def recipe_of(entries: Sequence[Entry]) -> str:
+    """Return a digest of what is changed from what into what; "" for no change."""
+    if not entries:
+        return ""
+    lines = sorted(f"{one.path}\0{one.old_sha256}\0{one.new_sha256}" for one in entries)
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _planned(guest: Guest, decision: Decision, order: Order) -> tuple[list[Change], list[Entry]]:
@@ -118,41 +137,13 @@ def _planned(guest: Guest, decision: Decision, order: Order) -> tuple[list[Chang
     return [*made, *own], noted
 
 
-def write(
-    guest: Guest,
-    sorted_: Mapping[str, Sequence[Local]],
-    overlays: Sequence[Overlay],
-    *,
-    check: bool = False,
-) -> None:
-    """Make changes in overlays. Raises; the overlays are to be thrown away then."""
-    for mount, changes in sorted_.items():
-        volume = guest.mounted[mount]
-        if volume.start < 0:
-            raise UnsupportedGuest(f"{volume.device} is not one piece of one disk")
-        region = view.Region(
-            image=overlays[volume.disk].path,
-            format="qcow2",
-            start=volume.start,
-            size_bytes=volume.size_bytes,
-        )
-        with view.shown(region) as path:
-            if volume.kind == "vfat":
-                fat.apply(path, changes)
-                continue
-            e2fs.repair(path)
-            e2fs.apply(path, changes)
-            if check:
-                e2fs.check(path)
-
-
 @_translated()
 def undo(order: Order) -> tuple[list[Change], list[str]]:
     """Take back what an adaptation changed; return what was done, and what stays, and why."""
-    overlay.finish(order.disks[0])
+    overlay.finish(order.disks[0], order.folder)
     formats = [_format(disk, order.known) for disk in order.disks]
     with inspect.open_disks(order.disks, known=order.known) as disks:
-        guest = inspect.look(disks, order.disks)
+        guest = inspect.look(disks, order.disks, root=order.root)
         if guest.tree is None or guest.inspection.linux is None:
             raise UnsupportedGuest("no Linux guest was found", file=order.disks[0])
         if not guest.inspection.linux.adapted:
@@ -161,14 +152,13 @@ def undo(order: Order) -> tuple[list[Change], list[str]]:
         if order.dry_run:
             return changes, left
         sorted_ = local.sort(guest.tree, changes)
-    overlays = overlay.create(order.disks, formats)
+    overlays = overlay.create(order.disks, formats, order.folder)
     try:
-        write(guest, sorted_, overlays, check=order.check)
-        overlay.commit(overlays)
-    except BaseException:
-        if not overlay.pending(order.disks[0]):
+        writing.write(guest, sorted_, overlays, check=order.check)
+        overlay.commit(overlays, order.folder)
+    finally:
+        if not overlay.pending(order.disks[0], order.folder):
             overlay.discard(overlays)
-        raise
     return changes, left
 
 
@@ -192,6 +182,7 @@ def _result(
     *,
     committed: bool = False,
     overlay_bytes: int = 0,
+    booted: bool = False,
 ) -> Result:
     return Result(
         inspection=guest.inspection,
@@ -200,4 +191,6 @@ def _result(
         committed=committed,
         overlay_bytes=overlay_bytes,
         seconds=clock.seconds,
+        recipe=recipe_of(entries),
+        booted=booted,
     )

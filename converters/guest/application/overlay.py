@@ -29,13 +29,17 @@ class Overlay:
     format: str  # of the disk
 
 
-def create(disks: Sequence[str], formats: Sequence[str]) -> list[Overlay]:
-    """Make an empty overlay beside each disk, in place of one that was left. Raises."""
+def create(disks: Sequence[str], formats: Sequence[str], folder: str = "") -> list[Overlay]:
+    """Make an empty overlay for each disk, in place of one that was left. Raises.
+
+    They lie beside the disks, or in `folder`, where a disk is a device for instance.
+    """
     tool = programs.find("qemu-img", "qemu-utils")
     made = []
-    for disk, format_ in zip(disks, formats, strict=True):
+    for number, (disk, format_) in enumerate(zip(disks, formats, strict=True)):
         disk = os.path.abspath(disk)
-        overlay = Overlay(f"{disk}.mtv-overlay.qcow2", disk, format_)
+        place = os.path.join(folder, f"disk{number}") if folder else disk
+        overlay = Overlay(f"{place}.mtv-overlay.qcow2", disk, format_)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(overlay.path)
         below = {"driver": format_, "file": {"driver": "file", "filename": disk}}
@@ -55,23 +59,23 @@ def discard(overlays: Sequence[Overlay]) -> None:
             os.unlink(overlay.path)
 
 
-def commit(overlays: Sequence[Overlay]) -> None:
+def commit(overlays: Sequence[Overlay], folder: str = "") -> None:
     """Write overlays into their disks, all or, after a crash, by `finish`."""
     for overlay in overlays:
         _sync(overlay.path)
-    marker = _marker(overlays[0].disk)
+    marker = _marker(overlays[0].disk, folder)
     with open(f"{marker}.new", "w", encoding="utf-8") as file:
         json.dump([[one.path, one.disk, one.format] for one in overlays], file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(f"{marker}.new", marker)
     _sync(os.path.dirname(marker))
-    finish(overlays[0].disk)
+    finish(overlays[0].disk, folder)
 
 
-def finish(disk: str) -> bool:
+def finish(disk: str, folder: str = "") -> bool:
     """Complete a commit that was begun; say whether there was one."""
-    marker = _marker(os.path.abspath(disk))
+    marker = _marker(disk, folder)
     try:
         with open(marker, encoding="utf-8") as file:
             overlays = [Overlay(*row) for row in json.load(file)]
@@ -89,8 +93,9 @@ def finish(disk: str) -> bool:
     return True
 
 
-def _marker(disk: str) -> str:
-    return f"{disk}.mtv-commit"
+def _marker(disk: str, folder: str) -> str:
+    place = os.path.join(folder, "disks") if folder else os.path.abspath(disk)
+    return f"{place}.mtv-commit"
 
 
 def _sync(path: str) -> None:
@@ -111,6 +116,6 @@ def size_bytes(overlay: Overlay) -> int:
         raise ProgramFailed("the overlay is gone", file=overlay.path) from fault
 
 
-def pending(disk: str) -> bool:
+def pending(disk: str, folder: str = "") -> bool:
     """Whether a commit was begun and is not complete."""
-    return os.path.exists(_marker(os.path.abspath(disk)))
+    return os.path.exists(_marker(disk, folder))

@@ -1,7 +1,8 @@
 """A boot test: the adapted guest starts in a VM without a network, on overlays of its overlays.
 
-It booted when its agent answers, or a text stands on its serial console; what it wrote is thrown
-away. A picture of the screen and the end of the console are kept where it did not.
+It booted when its agent answers, or a text stands on its serial console; a guest that would do
+neither is given a serial console for the trial alone. What it wrote is thrown away. A picture of
+the screen and the end of the console are kept where it did not boot.
 """
 
 from __future__ import annotations
@@ -18,14 +19,22 @@ from dataclasses import dataclass
 
 from converters.errors import GuestError, ProgramFailed
 from converters.guest import programs
-from converters.guest.application import qmp
+from converters.guest.application import local, qmp, writing
 from converters.guest.application.overlay import Overlay
-from converters.guest.decision import Bus, Decision
+from converters.guest.changes import disk_names
+from converters.guest.decision import Bus, Decision, Kind
+from converters.guest.inspection import inspect
 from converters.guest.inspection.facts import Inspection
+from converters.images.identify import Format
 
 _POLL_S = 0.5
 _MOST_CONSOLE = 1 << 20
-_LOGIN = re.compile(rb"[\w.-]+ login: ?$|READY boot=", re.M)
+# A prompt of getty, and what sysvinit, OpenRC and BusyBox say when the root file system is theirs.
+_UP = re.compile(
+    rb"[\w.-]+ login: ?$|READY boot=|INIT: Entering runlevel|OpenRC [\d.]+ is starting up"
+    rb"|Please press Enter to activate this console",
+    re.M,
+)
 _DEAD = re.compile(
     rb"ALERT! [^\r\n]{1,200}|Kernel panic[^\r\n]{0,200}|emergency mode[^\r\n]{0,100}"
     rb"|VFS: Unable to mount root[^\r\n]{0,100}|No bootable device[^\r\n]{0,100}"
@@ -45,6 +54,7 @@ class Boot:
 
     timeout_s: float = 300
     marker: str = ""
+    folder: str = ""  # where a picture and the console are kept; "" for beside the disk
     memory_mib: int = 1024
     kvm: bool = False  # the caller knows that KVM really works here; a broken one is not found out
 
@@ -53,7 +63,10 @@ class Boot:
         efi = found.linux is not None and found.linux.boot.firmware == "efi"
         with tempfile.TemporaryDirectory(prefix="mtv-trial-") as scratch:
             layers = list(_layers(overlays, scratch))
-            command = _command(self, layers, decision, scratch, efi=efi)
+            if not self.marker and _is_mute(decision, found):
+                _give_console(layers)
+            paths = [one.path for one in layers]
+            command = _command(self, paths, decision, scratch, efi=efi)
             with open(os.path.join(scratch, "errors"), "wb") as errors:
                 process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
@@ -62,18 +75,21 @@ class Boot:
             try:
                 self._watch(process, scratch)
             except DidNotBoot as fault:
-                fault.hint = _keep(scratch, overlays[0].disk)
+                fault.hint = _keep(scratch, self._place(overlays[0].disk))
                 raise
             finally:
                 process.kill()
                 process.wait()
+
+    def _place(self, disk: str) -> str:
+        return os.path.join(self.folder, os.path.basename(disk)) if self.folder else disk
 
     def _watch(self, process: subprocess.Popen[bytes], scratch: str) -> None:
         deadline = time.monotonic() + self.timeout_s
         marker = self.marker.encode()
         while time.monotonic() < deadline:
             text = _console(scratch)
-            if (marker and marker in text) or (not marker and _LOGIN.search(text)):
+            if (marker and marker in text) or (not marker and _UP.search(text)):
                 return
             if qmp.agent_answers(os.path.join(scratch, "agent"), timeout_s=1):
                 return
@@ -86,12 +102,32 @@ class Boot:
         raise DidNotBoot(f"neither its agent nor its console answered within {self.timeout_s:g} s")
 
 
-def _layers(overlays: Sequence[Overlay], scratch: str) -> Iterator[str]:
+def _layers(overlays: Sequence[Overlay], scratch: str) -> Iterator[Overlay]:
     tool = programs.find("qemu-img", "qemu-utils")
     for number, overlay in enumerate(overlays):
         path = os.path.join(scratch, f"disk{number}.qcow2")
         programs.run([tool, "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", overlay.path, path])
-        yield path
+        yield Overlay(path, overlay.path, "qcow2")
+
+
+def _is_mute(decision: Decision, found: Inspection) -> bool:
+    """Whether a guest that runs would say so neither by an agent nor on a serial console."""
+    if found.linux is None:
+        return False
+    speaks = found.linux.agent or any("ttyS" in one for one in found.linux.boot.console)
+    return not speaks and not decision.of(Kind.CONSOLE)
+
+
+def _give_console(layers: Sequence[Overlay]) -> None:
+    """Add a serial console to the kernel's parameters, for this trial alone."""
+    files = [one.path for one in layers]
+    with inspect.open_disks(files, known=Format.QCOW2) as disks:
+        guest = inspect.look(disks, files)
+        if guest.tree is None:
+            return
+        changes = list(disk_names.change(guest.tree, guest.inspection.volumes, serial=True))
+        sorted_ = local.sort(guest.tree, changes)
+    writing.write(guest, sorted_, layers)
 
 
 def _command(
@@ -149,7 +185,7 @@ def _console(scratch: str) -> bytes:
 
 
 def _keep(scratch: str, disk: str) -> str:
-    """Keep the screen and the console beside the disk; return a sentence that says where."""
+    """Keep the screen and the console; return a sentence that says where."""
     kept = []
     picture, console = f"{disk}.mtv-trial.ppm", f"{disk}.mtv-trial.log"
     with contextlib.suppress(OSError, ValueError):

@@ -39,8 +39,11 @@ def open_disks(files: Sequence[str], *, known: Format | None = None) -> Iterator
         ]
 
 
-def look(disks: Sequence[Device], files: Sequence[str]) -> Guest:
-    """Return what is in a guest's disks. What cannot be read is named, not raised."""
+def look(disks: Sequence[Device], files: Sequence[str], *, root: str = "") -> Guest:
+    """Return what is in a guest's disks. What cannot be read is named, not raised.
+
+    `root` tells which of several systems is meant: a device, or the number of a disk from 0.
+    """
     problems: list[str] = []
     labels, found = volumes.read(disks, problems)
     systems = _file_systems(found, problems)
@@ -51,20 +54,22 @@ def look(disks: Sequence[Device], files: Sequence[str]) -> Guest:
         for one, system in systems.items()
         if system.kind == "ext4" and _is_root(Tree({"/": system}), problems)
     ]
+    if len(roots) > 1 and root:
+        roots = _meant(roots, root, all_volumes) or roots
     if len(roots) > 1:
         problems.append(
             "several systems: " + ", ".join(roots) + "; name the one to adapt (rootDisk)"
         )
     if len(roots) == 1:
-        root = next(one for one in all_volumes if one.device == roots[0])
-        tree, mounted = _mount(root, systems, all_volumes, problems)
+        home = next(one for one in all_volumes if one.device == roots[0])
+        tree, mounted = _mount(home, systems, all_volumes, problems)
         esp_volume = _esp(mounted, all_volumes)
         esp = None
         if esp_volume is not None and esp_volume.device in systems:
             esp = Tree({"/": systems[esp_volume.device]})
         system = System.LINUX
         try:
-            guest = linux.read(tree, root, all_volumes, esp, problems)
+            guest = linux.read(tree, home, all_volumes, esp, problems)
         except ConversionError as fault:
             problems.append(str(fault))
             system, tree = System.UNKNOWN, None
@@ -83,6 +88,14 @@ def look(disks: Sequence[Device], files: Sequence[str]) -> Guest:
         problems=tuple(dict.fromkeys(problems)),
     )
     return Guest(inspection, tree, mounted)
+
+
+def _meant(roots: Sequence[str], root: str, all_volumes: Sequence[Volume]) -> list[str]:
+    return [
+        one.device
+        for one in all_volumes
+        if one.device in roots and root in (one.device, *one.names, str(one.disk))
+    ]
 
 
 def _windows(

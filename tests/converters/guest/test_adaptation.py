@@ -9,7 +9,7 @@ import pytest
 import small_guests as guests
 
 from converters.errors import ConversionError, CorruptGuest
-from converters.guest.application import adapt, overlay
+from converters.guest.application import adapt, overlay, writing
 from converters.guest.changes import change
 from converters.guest.decision import Bus, Nic, Tools, Way, Wish
 from converters.guest.filesystems.tree import Tree
@@ -238,7 +238,7 @@ def test_commit_when_it_was_killed_behind_its_mark_then_the_next_run_finishes_it
 ):
     disk = guests.debian_disk(tmp_path)
 
-    def die(path):
+    def die(path, folder):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -265,7 +265,7 @@ def overlay_only(disk):
         decision = decide(guest.inspection, wanted.wish, wanted.tools)
         changes = local.sort(guest.tree, plan.plan(guest.tree, guest.inspection, decision, {}))
     overlays = overlay.create(wanted.disks, ["raw"])
-    adapt.write(guest, changes, overlays)
+    writing.write(guest, changes, overlays)
     overlay.commit(overlays)
 
 

@@ -1,0 +1,1 @@
+"""What an adaptation pod runs: a migrated guest is made ready for virtio, in place, offline."""
