@@ -219,7 +219,7 @@ class Package:
             )  # fmt: skip
         with ExitStack() as stack:
             compression = file.compression if file is not None else ""
-            source = self._source(disk, entry, stream, compression, stack)
+            source = self.open_source(disk, entry, stream, compression, stack)
             if disk.capacity_bytes and source.capacity_bytes != disk.capacity_bytes:
                 self.warnings.append(
                     f"{entry.name} is a disk of {source.capacity_bytes} bytes, "
@@ -233,9 +233,10 @@ class Package:
                 source=source,
             )
 
-    def _source(
-        self, disk: ovf.Disk, entry: Entry, stream: Digested, compression: str, stack: ExitStack
+    def open_source(
+        self, disk: ovf.Disk, entry: Entry, stream: ByteStream, compression: str, stack: ExitStack
     ) -> Source:
+        """Return the disk that a file of the package is; `stack` closes what that takes."""
         if compression not in ("", "identity", "gzip"):
             raise UnsupportedImage(
                 file=self.name,

@@ -52,8 +52,8 @@ class DiskTransferSpec(meta.Part, frozen=True, kw_only=True):
     disk: SourceDisk
     target: TransferTarget
     # "" lets the transfer choose: vddk where the user's library is there, https where the file can
-    # be read by ranges, else nfc.
-    transport: Annotated[str, meta.one_of("", "vddk", "https", "nfc")] = ""
+    # be read by ranges, else nfc. `package`: `url` is that of an OVA or OVF that has the disk.
+    transport: Annotated[str, meta.one_of("", "vddk", "https", "nfc", "package")] = ""
     # None: the disk as it is, and its VM is off. Else this state is brought to the target: all of
     # it at first, then what has changed since `status.checkpoint`.
     checkpoint: Checkpoint | None = None

@@ -83,6 +83,7 @@ class Disk:
     device_name: str = ""  # of an RDM: vml.02000…
     lun_uuid: str = ""  # of an RDM
     vvol_id: str = ""
+    package: str = ""  # path or URL of the OVA or OVF that has `file`; empty at vSphere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,6 +305,7 @@ class Folder:
 class Inventory:
     """A whole source at one moment."""
 
+    kind: str = "vsphere"  # the type of its Provider: vsphere, ova
     product: str = ""  # VMware vCenter Server
     version: str = ""
     instance_uuid: str = ""

@@ -84,7 +84,7 @@ def plan_transfer(
                 namespace=provider.metadata.namespace or "", name=provider.metadata.name or ""
             ),
             secret=api.NamespacedName(namespace=namespace, name=secret_name(plan)),
-            url=provider.spec.url or "",
+            url=disk.package or provider.spec.url or "",
             vm=api.SourceVM(id=vm.id, name=vm.name),
             disk=api.SourceDisk(
                 key=disk.key,
@@ -93,6 +93,7 @@ def plan_transfer(
                 capacity_bytes=disk.capacity_bytes,
             ),
             target=api.TransferTarget(claim_name=volume.claim_name, volume_mode=volume.volume_mode),
+            transport="package" if disk.package else "",
             verify=_verify(plan),
         ),
     )

@@ -62,13 +62,13 @@ class Sources:
     def _follow(self, key: Key, one: forklift.Provider | None) -> None:
         """Have the source of a Provider followed, as far as it can be."""
         name = provider.key_of(*key)
-        if one is None or one.spec.type != provider.VSPHERE:
+        if one is None or one.spec.type not in provider.FOLLOWED:
             self._inventories.forget(name)
             return
         where = one.spec.secret.namespace or one.metadata.namespace
         secret = self._secrets.get(where, one.spec.secret.name)
         try:
-            wanted = access.of_provider(one, secret) if secret is not None else None
+            wanted = access.of_any(one, secret)
         except errors.BadInput:  # the Provider's own conditions say so
             wanted = None
         if wanted is None:

@@ -6,6 +6,7 @@ to change the owner afterwards. Where it runs is the scheduler's business: the c
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 
 from mtv.api import core, meta
@@ -16,8 +17,9 @@ USER = 107
 ACCOUNT = "mtv-transfer"
 CONTAINER = "transfer"
 COMMAND = "mtv-transfer"
-DATA, SOURCE = "data", "source"
+DATA, SOURCE, PACKAGE = "data", "source", "package"
 DATA_FOLDER, DEVICE, SOURCE_FOLDER = "/data", "/dev/target", "/etc/source"
+PACKAGE_FOLDER = "/package"
 GRACE_PERIOD_S = 5
 _LONGEST_BASE = 63 - len("-transfer-") - 5 - 6
 
@@ -60,18 +62,7 @@ def build(transfer: DiskTransfer, attempt: int, settings: PodSettings) -> core.P
         ),
         spec=core.PodSpec(
             containers=(_container(transfer, settings),),
-            volumes=(
-                core.Volume(
-                    name=DATA,
-                    persistent_volume_claim=core.PersistentVolumeClaimVolumeSource(
-                        claim_name=transfer.spec.target.claim_name
-                    ),
-                ),
-                core.Volume(
-                    name=SOURCE,
-                    secret=core.SecretVolumeSource(secret_name=transfer.spec.secret.name),
-                ),
-            ),
+            volumes=_volumes(transfer),
             restart_policy="Never",
             termination_grace_period_seconds=GRACE_PERIOD_S,
             service_account_name=ACCOUNT,
@@ -89,11 +80,40 @@ def build(transfer: DiskTransfer, attempt: int, settings: PodSettings) -> core.P
     )
 
 
+def _volumes(transfer: DiskTransfer) -> tuple[core.Volume, ...]:
+    claim = core.PersistentVolumeClaimVolumeSource(claim_name=transfer.spec.target.claim_name)
+    packaged = transfer.spec.transport == PACKAGE
+    secret = core.SecretVolumeSource(
+        secret_name=transfer.spec.secret.name, optional=True if packaged else None
+    )
+    found = (
+        core.Volume(name=DATA, persistent_volume_claim=claim),
+        core.Volume(name=SOURCE, secret=secret),
+    )
+    folder = _package_folder(transfer)
+    if folder is None:
+        return found
+    host = core.HostPathVolumeSource(path=folder, type="Directory")
+    return (*found, core.Volume(name=PACKAGE, host_path=host))
+
+
+def _package_folder(transfer: DiskTransfer) -> str | None:
+    """Return the folder of the node that a package lies in; None where it is none, or at a URL."""
+    spec = transfer.spec
+    if spec.transport != PACKAGE or not spec.url.startswith("/"):
+        return None
+    return posixpath.dirname(spec.url)
+
+
 def _container(transfer: DiskTransfer, settings: PodSettings) -> core.Container:
     there = transfer.metadata
     is_block = transfer.spec.target.volume_mode == "Block"
     source = core.VolumeMount(name=SOURCE, mount_path=SOURCE_FOLDER, read_only=True)
-    data = core.VolumeMount(name=DATA, mount_path=DATA_FOLDER)
+    mounts = [source]
+    if not is_block:
+        mounts.append(core.VolumeMount(name=DATA, mount_path=DATA_FOLDER))
+    if _package_folder(transfer) is not None:
+        mounts.append(core.VolumeMount(name=PACKAGE, mount_path=PACKAGE_FOLDER, read_only=True))
     return core.Container(
         name=CONTAINER,
         image=settings.image,
@@ -105,7 +125,7 @@ def _container(transfer: DiskTransfer, settings: PodSettings) -> core.Container:
         security_context=core.SecurityContext(
             allow_privilege_escalation=False, capabilities=core.Capabilities(drop=("ALL",))
         ),
-        volume_mounts=(source,) if is_block else (source, data),
+        volume_mounts=tuple(mounts),
         volume_devices=(core.VolumeDevice(name=DATA, device_path=DEVICE),) if is_block else (),
         termination_message_policy="FallbackToLogsOnError",
     )

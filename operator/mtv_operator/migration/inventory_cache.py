@@ -22,7 +22,7 @@ from mtv import errors
 from mtv.inventory.model import Inventory
 from mtv.providers.vsphere import endpoint
 from mtv.providers.vsphere.session import Session
-from mtv_operator.migration.access import Access
+from mtv_operator.migration.access import Opens
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Inventories:
     ) -> None:
         self.close()
 
-    def watch(self, key: str, access: Access) -> None:
+    def watch(self, key: str, access: Opens) -> None:
         """Have the source of `key` watched; nothing happens if it is, with the same access."""
         with self._lock:
             old = self._watchers.get(key)
@@ -122,7 +122,7 @@ class Inventories:
 class _Watcher:
     """One thread."""
 
-    def __init__(self, key: str, access: Access, on_change: Callable[[str], None]) -> None:
+    def __init__(self, key: str, access: Opens, on_change: Callable[[str], None]) -> None:
         self.key = key
         self.access = access
         self.view = View()  # replaced as a whole, so that readers need no lock
@@ -178,8 +178,9 @@ class _Watcher:
 
     def _connect_and_watch(self) -> None:
         with self.access.open() as session:
-            self.session = session
-            self.view = replace(self.view, fingerprint=_fingerprint(session))
+            if isinstance(session, Session):  # packages have no power to switch, and no certificate
+                self.session = session
+                self.view = replace(self.view, fingerprint=_fingerprint(session))
             try:
                 session.watch(self._changed, self._stop, on_lost=self._lost)
             finally:

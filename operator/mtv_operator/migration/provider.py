@@ -17,11 +17,12 @@ from mtv.api import core, forklift
 from mtv.api.forklift import Condition
 from mtv.providers.vsphere.endpoint import CertificateRejected
 from mtv_operator.migration import access, conditions, inventory_cache
-from mtv_operator.migration.access import Access
+from mtv_operator.migration.access import Opens
 from mtv_operator.migration.conditions import Category
 from mtv_operator.reconciling import Decision
 
-VSPHERE, CLUSTER = "vsphere", "openshift"
+VSPHERE, CLUSTER, PACKAGES = "vsphere", "openshift", access.PACKAGES
+FOLLOWED = (VSPHERE, PACKAGES)  # those with an inventory thread
 # Types that Forklift knows, so that the condition can tell them from misspelt ones.
 KNOWN_TYPES = (CLUSTER, VSPHERE, "ovirt", "openstack", "ova", "ec2", "hyperv", "nutanix")
 SDK_ENDPOINTS = ("vcenter", "esxi")
@@ -45,7 +46,7 @@ class Watch:
     """Have the source's inventory followed with this access."""
 
     key: str
-    access: Access
+    access: Opens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +85,12 @@ def decide(observed: Observed, now: datetime) -> Decision[Action, forklift.Provi
     found = _of_spec(provider)
     if found or provider.spec.type == CLUSTER:
         return _decision(observed, now, found or _of_host(), (Forget(key=key),))
-    if observed.secret is None:
-        return _decision(observed, now, (_secret_missing(provider),), (Forget(key=key),))
     try:
-        wanted = access.of_provider(provider, observed.secret)
+        wanted = access.of_any(provider, observed.secret)
     except errors.BadInput as fault:
         return _decision(observed, now, (_not_valid(fault),), (Forget(key=key),))
+    if wanted is None:
+        return _decision(observed, now, (_secret_missing(provider),), (Forget(key=key),))
     if _is_starting(observed):
         return Decision(actions=(Watch(key=key, access=wanted),))
     found = (*_validated(), *_insecure(wanted), *_of_view(observed.view))
@@ -104,8 +105,8 @@ def _is_starting(observed: Observed) -> bool:
         and before is not None
         and before.phase == "Ready"
         and before.observed_generation == provider.metadata.generation
-        and secret is not None
-        and before.secret_resource_version == secret.metadata.resource_version
+        and before.secret_resource_version
+        == (secret.metadata.resource_version if secret is not None else None)
     )
 
 
@@ -153,7 +154,7 @@ def _of_spec(provider: forklift.Provider) -> tuple[Condition, ...]:
                 "only the cluster that mtv runs in can be a destination: leave spec.url empty",
             ),
         )
-    if spec.type not in (VSPHERE, CLUSTER):
+    if spec.type not in (*FOLLOWED, CLUSTER):
         known = spec.type in KNOWN_TYPES
         text = "is not implemented yet" if known else f"is none of {', '.join(KNOWN_TYPES)}"
         return (
@@ -206,7 +207,7 @@ def _validated() -> tuple[Condition, ...]:
     return (conditions.condition(VALIDATED, Category.ADVISORY, "Validation has been completed."),)
 
 
-def _insecure(wanted: Access) -> tuple[Condition, ...]:
+def _insecure(wanted: Opens) -> tuple[Condition, ...]:
     if not wanted.insecure:
         return ()
     return (

@@ -67,7 +67,7 @@ def starting_state(
         return State(), ""
     state, written_of = best
     if not seekable:
-        return State(), "nfc cannot be resumed"
+        return State(), "this transport cannot be resumed"
     if written_of != revision:
         return State(), "the disk was changed in the source"
     return state, ""

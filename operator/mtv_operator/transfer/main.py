@@ -23,12 +23,13 @@ from converters.errors import Cancelled
 from mtv import errors
 from mtv.api.mtv import DiskTransfer
 from mtv_operator.objects import Client
-from mtv_operator.transfer import copying, endings, report, source, target
+from mtv_operator.transfer import copying, endings, package_source, report, source, target
 from mtv_operator.transfer.endings import Ending
 
 log = logging.getLogger("mtv-transfer")
 
 SOURCE_FOLDER, DATA_FOLDER, DEVICE = "/etc/source", "/data", "/dev/target"
+PACKAGE_FOLDER = "/package"
 TERMINATION_LOG = "/dev/termination-log"
 _API_PATIENCE_S = 60.0
 _STOP_WITHIN_S = 0.9
@@ -44,6 +45,7 @@ class Options:
     source: str = SOURCE_FOLDER
     data: str = DATA_FOLDER
     device: str = DEVICE
+    package: str = PACKAGE_FOLDER
 
 
 def run() -> NoReturn:
@@ -79,6 +81,9 @@ def parse(arguments: Sequence[str]) -> Options:
     parser.add_argument("--source", default=SOURCE_FOLDER, help="folder of the source's Secret")
     parser.add_argument("--data", default=DATA_FOLDER, help="where a Filesystem claim is mounted")
     parser.add_argument("--device", default=DEVICE, help="where a Block claim is")
+    parser.add_argument(
+        "--package", default=PACKAGE_FOLDER, help="where the folder of an OVA is mounted"
+    )
     return Options(**vars(parser.parse_args(arguments)))
 
 
@@ -134,8 +139,14 @@ def _copy(
     capacity = wanted.spec.disk.capacity_bytes
     place = target.open_target(options.data, options.device, wanted.metadata.uid, capacity)
     with contextlib.closing(place):
-        open_disk = source.Opener(Path(options.source), wanted)
+        open_disk = _opener(wanted, options)
         copying.Transfer(wanted, open_disk, place, writer, stop=stop).run()
+
+
+def _opener(wanted: DiskTransfer, options: Options) -> copying.Opener:
+    if wanted.spec.transport == package_source.TRANSPORT:
+        return package_source.Opener(Path(options.source), Path(options.package), wanted)
+    return source.Opener(Path(options.source), wanted)
 
 
 def _say(ending: Ending, writer: report.StatusWriter) -> None:

@@ -22,21 +22,22 @@ def session_of(folder: Path, url: str) -> Session:
 
     Raises BadInput that names the key, or the field `spec.url`.
     """
-    url = url or _value(folder, "url")
+    url = url or value(folder, "url")
     if not url:
         raise errors.BadInput("it must be set", field="spec.url")
-    insecure = _value(folder, "insecureSkipVerify").lower() == "true"
+    insecure = value(folder, "insecureSkipVerify").lower() == "true"
     return Session(
         url,
         _needed(folder, "user"),
         _needed(folder, "password"),
-        ca_pem="" if insecure else _value(folder, "ca.crt") or _value(folder, "cacert"),
-        thumbprint="" if insecure else _value(folder, "thumbprint"),
+        ca_pem="" if insecure else value(folder, "ca.crt") or value(folder, "cacert"),
+        thumbprint="" if insecure else value(folder, "thumbprint"),
         insecure=insecure,
     )
 
 
-def _value(folder: Path, key: str) -> str:
+def value(folder: Path, key: str) -> str:
+    """Return a key of the Secret, "" if it is not there. Raises BadInput that names the key."""
     try:
         return (folder / key).read_text().strip("\n")
     except FileNotFoundError:
@@ -46,10 +47,10 @@ def _value(folder: Path, key: str) -> str:
 
 
 def _needed(folder: Path, key: str) -> str:
-    value = _value(folder, key)
-    if not value:
+    found = value(folder, key)
+    if not found:
         raise errors.BadInput("the source's Secret does not have it", field=f"data.{key}")
-    return value
+    return found
 
 
 class Opener:

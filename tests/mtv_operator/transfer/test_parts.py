@@ -90,7 +90,7 @@ def test_starting_state_when_the_source_changed_begins_again_and_says_so():
 
 def test_starting_state_when_the_stream_cannot_be_resumed_says_so():
     state, why = start(notes=notes(synced=MIB), seekable=False)
-    assert (state.extents, why) == ((), "nfc cannot be resumed")
+    assert (state.extents, why) == ((), "this transport cannot be resumed")
 
 
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))

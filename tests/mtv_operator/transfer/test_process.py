@@ -136,7 +136,7 @@ def test_transfer_by_nfc_when_broken_begins_again_and_says_so(bench):
     transfer = bench.wanted("layers")
     assert bench.run(transfer) == 0, bench.log()
     bench.assert_identical()
-    assert "nfc cannot be resumed" in bench.condition(transfer, "Restarted").message
+    assert "this transport cannot be resumed" in bench.condition(transfer, "Restarted").message
     assert {"SourceBroke", "Restarted", "Copied"} <= {e.reason for e in bench.events(transfer)}
 
 
