@@ -63,6 +63,23 @@ def verify_extents(
         raise _mismatch(sink, found.extent_sum(first), sums.extent_sum(first), different)
 
 
+def sum_of(
+    sink: Sink,
+    areas: Sequence[Extent],
+    *,
+    capacity_bytes: int,
+    block_bytes: int = checksum.BLOCK,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> int:
+    """Return the sum of the blocks that lie in these areas of what a sink has.
+
+    Areas begin and end at whole blocks, or at the end of the disk.
+    """
+    rest = extents.subtract(extents.whole(capacity_bytes), areas)
+    empty = checksum.Sums(capacity_bytes)
+    return _read(empty, sink, Options(), block_bytes, rest, on_progress).total
+
+
 def _read(
     sums: checksum.Sums,
     sink: Sink,

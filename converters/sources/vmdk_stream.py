@@ -23,8 +23,9 @@ _MOST_BEHIND = 1 << 20  # what is read behind the end marker before it is left a
 class VmdkStream:
     """The disk in a streamOptimized VMDK. The header is read when this is made.
 
-    `settles` of its batches follows the highest grain seen: streams come in the order of the disk,
-    and nothing but a display depends on it. Raises CorruptImage, UnsupportedImage or SourceError.
+    `settles` of its batches follows the highest grain seen: streams come in the order of the disk.
+    A display depends on that, and `Selection`, which checks it. Raises CorruptImage,
+    UnsupportedImage or SourceError.
     """
 
     def __init__(self, stream: ByteStream) -> None:
@@ -44,6 +45,7 @@ class VmdkStream:
             seekable=False, buffer_bytes=max(_BUFFER, self.parser.most_record_bytes)
         )
         self.received_bytes = self._filled
+        self.disordered = False  # a grain came behind its place on the disk
         self._rooms: list[bytearray] = []
 
     def feeds(self, wanted: Sequence[Extent], intake: Intake) -> Sequence[Iterator[Batch]]:
@@ -65,14 +67,29 @@ class VmdkStream:
             if not grains:
                 intake.give_back(buffer)
                 continue
-            high = min(grains[-1][0] + self.header.grain_bytes, self.capacity_bytes)
-            high = max(high, settled)
-            yield _GrainBatch(self, intake, buffer, base, grains, [Extent(settled, high - settled)])
-            settled = high
+            settles = self._settled_by(grains, settled)
+            yield _GrainBatch(self, intake, buffer, base, grains, settles)
+            settled = settles[-1].end if settles else settled
         self.parser.finish(0 if self.parser.ended else len(left))
         self._drain(intake)
         if settled < self.capacity_bytes:
             yield ZeroBatch([Extent(settled, self.capacity_bytes - settled, Kind.ZERO)])
+
+    def _settled_by(self, grains: Sequence[Grain], settled: int) -> list[Extent]:
+        """Return what is known of the disk behind `settled`: grains, and zeros between them."""
+        found: list[Extent] = []
+        start = at = settled  # of the data that goes on now
+        for offset, _, _ in grains:
+            if offset > at:
+                if at > start:
+                    found.append(Extent(start, at - start))
+                found.append(Extent(at, offset - at, Kind.ZERO))
+                start = offset
+            self.disordered |= offset < at
+            at = max(at, min(offset + self.header.grain_bytes, self.capacity_bytes))
+        if at > start:
+            found.append(Extent(start, at - start))
+        return found
 
     def _read(self, buffer: bytearray, filled: int, intake: Intake) -> tuple[int, bool]:
         """Fill the buffer; return how far, and whether the stream has ended."""

@@ -12,6 +12,7 @@ from converters.extents import Extent
 from converters.journal import Journal, State
 from converters.sinks import allocation, raw_file
 from converters.sinks.block_device import BlockDeviceSink
+from converters.sinks.comparing import ComparingSink
 from converters.sinks.memory import MemorySink
 from converters.sinks.qcow2_file import Qcow2Sink
 from converters.sinks.raw_file import RawFileSink
@@ -30,6 +31,29 @@ class TestRawFileSink(testing.SinkTests):
         if old:
             path.write_bytes(old)
         return RawFileSink(str(path))
+
+
+class TestComparingSink(testing.SinkTests):
+    def make(self, folder, old):
+        sink = TestRawFileSink().make(folder, old)
+        return ComparingSink(sink, sink.path)
+
+
+def test_comparing_sink_writes_only_what_differs(tmp_path):
+    old = testing.sample_disk(4 << 20)
+    new = bytearray(old)
+    new[70_000:70_002] = b"\x01\x02"
+    new[2 << 20 : (2 << 20) + 4096] = bytes(4096)
+    new[3 << 20 : (3 << 20) + 9000] = b"\xaa" * 9000
+    (tmp_path / "disk.img").write_bytes(old)
+    inner = RawFileSink(str(tmp_path / "disk.img"))
+    sink = ComparingSink(inner, inner.path)
+    disk = [Extent(0, 4 << 20)]
+    with pipeline.Copy(MemorySource(bytes(new)), sink, delta=disk) as running:
+        running.wait()
+    assert (tmp_path / "disk.img").read_bytes() == new
+    assert 0 < sink.different_bytes <= 3 * 65536
+    assert running.sums.total == testing.disk_sum(bytes(new))
 
 
 class TestQcow2Sink(testing.SinkTests):

@@ -12,11 +12,14 @@ from converters.errors import (
     SourceBroken,
     SourceChanged,
     SourceRefused,
+    UnsupportedImage,
 )
+from converters.extents import Extent
 from converters.sinks.memory import MemorySink
 from converters.sources.byte_stream import FileStream, PipeStream, open_regular
 from converters.sources.memory import MemorySource
 from converters.sources.raw_file import RawFile
+from converters.sources.selection import Selection
 from converters.sources.vmdk_stream import VmdkStream
 
 
@@ -82,6 +85,36 @@ class TestStreamOfLargeGrains(testing.SourceTests):
 class TestStreamFromPipe(testing.SourceTests):
     def make(self, folder, content):
         return VmdkStream(_Piped(testing.stream_image(content)))
+
+
+class TestSelectionOfStream(testing.SourceTests):
+    def make(self, folder, content):
+        return Selection(TestStreamFromEsxi().make(folder, content))
+
+
+def test_selection_as_a_delta_makes_zeros_where_the_stream_has_holes(tmp_path):
+    content = bytearray(testing.sample_disk(4 << 20))
+    content[1 << 20 : 2 << 20] = bytes(1 << 20)  # a hole in the stream
+    stream = TestStreamFromEsxi().make(tmp_path, bytes(content))
+    sink = MemorySink(b"\xee" * len(content))
+    delta = [Extent(960 << 10, 1 << 20), Extent(3 << 20, 65536)]
+    with pipeline.Copy(Selection(stream), sink, delta=delta) as running:
+        running.wait()
+    expected = bytearray(b"\xee" * len(content))
+    for one in delta:
+        expected[one.offset : one.end] = content[one.offset : one.end]
+    assert sink.content == expected
+
+
+def test_selection_of_a_disordered_stream_is_refused(tmp_path):
+    content = b"".join(bytes([at + 1]) * 65536 for at in range(8))
+    image = testing.stream_image(content, order=[0, 5, 1, 2, 3, 4, 6, 7])
+    stream = VmdkStream(FileStream(written(tmp_path, image)))
+    with (
+        pytest.raises(UnsupportedImage),
+        pipeline.Copy(Selection(stream), MemorySink(content), delta=[Extent(0, 65536)]) as running,
+    ):
+        running.wait()
 
 
 class _Piped(PipeStream):
