@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from mtv_planning import plans, source
+from simulated_snapshots import Snapshots
 
 from mtv import errors
 from mtv.api import core, forklift, kubevirt, meta
@@ -66,6 +67,9 @@ class Simulation:
     network_map: Any = None
     connected: bool = True
     has_provider: bool = True
+    snapshots: Snapshots = field(default_factory=Snapshots)
+    delta_s: float = 4.0  # how long the copy of what has changed takes
+    brought: dict[str, int] = field(default_factory=dict)  # content on the target, by uid
     _uids: Any = field(default_factory=lambda: itertools.count(1))
 
     def start(self, **spec: Any) -> forklift.Migration:
@@ -119,11 +123,14 @@ class Simulation:
             claims=dict(self.claims),
             vms=dict(self.vms),
             faults=self.faults,
+            snapshots=dict(self.snapshots.seen),
             free=self.free,
         )
 
     def step(self, *, crash: bool = False, keep: int | None = None) -> None:
         """Let the controllers look once. `crash`: the status is lost; `keep`: so many actions."""
+        if crash or keep is not None:
+            self.snapshots.seen.clear()
         observed = self.observe()
         decision = plans_controller.decide(observed, self.now)
         for action in decision.actions[:keep]:
@@ -157,13 +164,58 @@ class Simulation:
             if at <= self.now:
                 del self.going_down[vm_id]
                 self.power(vm_id, PowerState.OFF)
+        self.snapshots.pass_time(self.now)
+        for vm in list(self.inventory.vms.values()):
+            there = self.snapshots.in_inventory(vm, self.now)
+            self.change(vm.id, snapshots=there)
         for name, target in list(self.vms.items()):
             if target.spec.run_strategy == "Halted" and is_created(target):
                 self.vms[name] = with_created(target, False)
         for name, transfer in list(self.transfers.items()):
-            if transfer.status and transfer.status.phase in ("Succeeded", "Failed"):
-                continue
-            self.transfers[name] = self._copy(transfer, seconds)
+            if transfer.spec.checkpoint is not None:
+                self.transfers[name] = self._copy_state(transfer, seconds)
+            elif not (transfer.status and transfer.status.phase in ("Succeeded", "Failed")):
+                self.transfers[name] = self._copy(transfer, seconds)
+
+    def _copy_state(self, transfer: DiskTransfer, seconds: float) -> DiskTransfer:
+        """Bring the state of a snapshot to the target, as a DiskTransfer says that it does."""
+        status = transfer.status or DiskTransferStatus()
+        wanted = transfer.spec.checkpoint
+        assert wanted is not None
+        ended = status.phase == "Failed" or (
+            status.phase == "Succeeded" and status.checkpoint == wanted
+        )
+        if ended:
+            return transfer
+        if transfer.spec.suspend:
+            return msgspec.structs.replace(
+                transfer, status=msgspec.structs.replace(status, phase="Pending")
+            )
+        vm_id, name = transfer.spec.vm.id, transfer.metadata.name
+        if name in self.fails:
+            why = meta.Condition(type="Failed", status="True", message=self.fails[name])
+            failed = msgspec.structs.replace(status, phase="Failed", conditions=(why,))
+            return msgspec.structs.replace(transfer, status=failed)
+        if not self.snapshots.has(vm_id, wanted.snapshot):
+            why = meta.Condition(type="Failed", status="True", message="no such snapshot")
+            failed = msgspec.structs.replace(status, phase="Failed", conditions=(why,))
+            return msgspec.structs.replace(transfer, status=failed)
+        needs_s = self.copy_s if status.checkpoint is None else self.delta_s
+        key = f"{transfer.metadata.uid}/{wanted.snapshot}"
+        self.copied[key] = self.copied.get(key, 0.0) + seconds
+        if self.copied[key] < needs_s:
+            running = msgspec.structs.replace(status, phase="Running")
+            return msgspec.structs.replace(transfer, status=running)
+        self.brought[transfer.metadata.uid] = self.snapshots.content_of(vm_id, wanted.snapshot)
+        done = msgspec.structs.replace(
+            status,
+            phase="Succeeded",
+            checkpoint=wanted,
+            delta_bytes=1 << 20,
+            delta_seconds=needs_s,
+            done_bytes=transfer.spec.disk.capacity_bytes,
+        )
+        return msgspec.structs.replace(transfer, status=done)
 
     def _copy(self, transfer: DiskTransfer, seconds: float) -> DiskTransfer:
         done_s = self.copied.get(transfer.metadata.uid, 0.0) + seconds
@@ -219,7 +271,17 @@ class Simulation:
         return self.inventory.vms[vm_id]  # type: ignore[index]
 
     def power(self, vm_id: str, state: PowerState) -> None:
-        changed = replace(self.vm(vm_id), power_state=state)
+        self.change(vm_id, power_state=state)
+
+    def write(self) -> None:
+        """Have all guests that run write to their disks."""
+        for vm in self.inventory.vms.values():
+            if vm.power_state is PowerState.ON:
+                self.snapshots.content[vm.id] += 1
+
+    def change(self, vm_id: str, **fields: Any) -> None:
+        """Change a source."""
+        changed = replace(self.vm(vm_id), **fields)
         self.inventory = replace(self.inventory, vms={**self.inventory.vms, changed.id: changed})
 
     def check(self) -> None:
@@ -229,11 +291,19 @@ class Simulation:
             runs = target.spec.run_strategy != "Halted" or is_created(target)
             both = runs and self.vm(vm_id).power_state is PowerState.ON
             assert not both, "source and target both run"
+            if labels.ROLLED_BACK not in target.metadata.annotations:
+                self._check_content(vm_id)
             spec = target.spec.template.spec
             assert spec is not None
             for volume in spec.volumes:
                 assert volume.persistent_volume_claim is not None
                 assert volume.persistent_volume_claim.claim_name in self.claims
+
+    def _check_content(self, vm_id: str) -> None:
+        """The target has what the source had when it was switched off."""
+        for one in self.transfers.values():
+            if one.spec.vm.id == vm_id and one.spec.checkpoint is not None:
+                assert self.brought[one.metadata.uid] == self.snapshots.content[vm_id]
 
     def count(self, kind: type) -> int:
         return sum(isinstance(one, kind) for one in self.done)
@@ -268,9 +338,17 @@ class Simulation:
             case actions.RetryTransfer(name=name, uid=uid):
                 there = self.transfers.get(name)
                 if there is not None and there.metadata.uid == uid:
+                    kept = there.status.checkpoint if there.status else None
                     self.transfers[name] = msgspec.structs.replace(
-                        there, status=DiskTransferStatus(phase="Pending")
+                        there, status=DiskTransferStatus(phase="Pending", checkpoint=kept)
                     )
+            case actions.SetCheckpoint(name=name, uid=uid, checkpoint=checkpoint):
+                self._set(name, uid, checkpoint=checkpoint, suspend=None)
+            case actions.SuspendTransfer(name=name):
+                self._set(name, self.transfers[name].metadata.uid, suspend=True)
+            case actions.TakeSnapshot() | actions.RemoveSnapshots():
+                self._refuse_in_the_window(action)
+                self.snapshots.perform(action, self.vm(action.vm_id), self.now)
             case actions.MarkStale(name=name):
                 self._annotate(name, {labels.STALE: "true"})
             case actions.Relabel() | actions.Record() | actions.TryVM():
@@ -298,6 +376,26 @@ class Simulation:
                     self.vms[name] = msgspec.structs.replace(target, metadata=metadata)
                 if power_on:
                     self.power(vm_id, PowerState.ON)
+
+    def _set(self, name: str, uid: str, **fields: Any) -> None:
+        there = self.transfers.get(name)
+        if there is not None and there.metadata.uid == uid:
+            spec = msgspec.structs.replace(there.spec, **fields)
+            self.transfers[name] = msgspec.structs.replace(there, spec=spec)
+
+    def _refuse_in_the_window(self, action: actions.TakeSnapshot | actions.RemoveSnapshots) -> None:
+        """No snapshot is removed between power-off and the target VM."""
+        if isinstance(action, actions.TakeSnapshot) or action.vm_id not in self.inventory.vms:
+            return
+        vm = next(one for one in self.status.vms if one.id == action.vm_id)
+        stopped = any(
+            one.type == "SourcePowerOff" and one.reason in ("Asked", "Forced")
+            for one in vm.conditions
+        )
+        ends = vm.error is not None or {"Canceling", "Canceled"} & {o.type for o in vm.conditions}
+        off = self.vm(action.vm_id).power_state is PowerState.OFF
+        made = any(one.metadata.labels[labels.VM_ID] == vm.id for one in self.vms.values())
+        assert made or ends or not (stopped and off), "a snapshot is removed in the window"
 
     def _create_transfer(self, transfer: DiskTransfer) -> None:
         if transfer.metadata.name in self.transfers:

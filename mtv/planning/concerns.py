@@ -268,16 +268,18 @@ _INDEPENDENT = (DiskMode.INDEPENDENT_PERSISTENT, DiskMode.INDEPENDENT_NONPERSIST
 RULES: tuple[Rule, ...] = (
     Rule("vmware.changed_block_tracking.disabled", Category.WARNING,
          "Changed Block Tracking (CBT) not enabled",
-         "A warm migration copies only what changed, and asks CBT for it. Enable CBT for this VM "
-         "(it takes effect at the next snapshot or power cycle), or migrate it cold.",
+         "A warm migration copies only what changed, and asks CBT for it; without CBT it reads the "
+         "whole disk for each precopy and compares. Enable CBT for this VM (it takes effect at "
+         "the next snapshot or power cycle).",
          _when(lambda vm: not vm.change_tracking)),
     Rule("vmware.changed_block_tracking.disk.disabled", Category.WARNING,
          "Disk - `{}` does not have CBT enabled",
-         "A warm migration needs Changed Block Tracking on each disk, and {} is without it.",
+         "Disk {} is without Changed Block Tracking: each precopy of a warm migration reads it "
+         "whole, and compares.",
          _disks(lambda disk: not disk.change_tracking, disk_address)),
     Rule("vmware.consolidation_needed", Category.WARNING, "Snapshot consolidation required",
          "Left-over delta files hang below the disks. Consolidate them in vSphere first: reading "
-         "long chains is slow, and a warm migration refuses them.",
+         "long chains is slow.",
          _when(lambda vm: vm.consolidation_needed)),
     Rule("vmware.cpu_affinity.detected", Category.WARNING, "CPU affinity detected",
          "The VM is pinned to CPUs of its host. The pinning is not carried over: use dedicated "

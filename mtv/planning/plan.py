@@ -172,7 +172,7 @@ def build(
         namespace=plan.metadata.namespace or "",
         target_namespace=plan.spec.target_namespace,
         vms=_vms(scene, found),
-        general=plan_checks.check(plan, read_networks, read_storage, target),
+        general=plan_checks.check(plan, read_networks, read_storage, target, provider=provider),
     )
 
 

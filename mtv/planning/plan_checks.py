@@ -20,12 +20,17 @@ def is_warm(spec: forklift.PlanSpec) -> bool:
 
 
 def check(
-    plan: forklift.Plan, networks: Networks | None, storage: Storage | None, target: Target
+    plan: forklift.Plan,
+    networks: Networks | None,
+    storage: Storage | None,
+    target: Target,
+    *,
+    provider: forklift.Provider,
 ) -> tuple[Problem, ...]:
     """Return every problem of the plan itself; None for a map that is not there."""
     return (
         *_namespace(plan.spec),
-        *_type(plan.spec),
+        *_type(plan.spec, provider),
         *_annotations(plan),
         *_vms(plan.spec),
         *_maps(plan, networks, storage, target),
@@ -63,14 +68,15 @@ def _namespace(spec: forklift.PlanSpec) -> Iterator[Problem]:
         )
 
 
-def _type(spec: forklift.PlanSpec) -> Iterator[Problem]:
+def _type(spec: forklift.PlanSpec, provider: forklift.Provider) -> Iterator[Problem]:
     if is_warm(spec):
-        yield _problem(
-            "WarmMigrationNotReady",
-            "NotSupported",
-            "warm migration is not implemented yet; the plan is kept and does not run",
-            suggestion="set spec.type to cold and spec.warm to false, and run it cold",
-        )
+        if provider.spec.type != "vsphere":
+            yield _problem(
+                "WarmMigrationNotReady",
+                "NotSupported",
+                f"a source of type {provider.spec.type!r} has no VMs that run",
+                suggestion="set spec.type to cold and spec.warm to false",
+            )
     elif spec.type and spec.type != "cold":
         known = spec.type in TYPES
         yield _problem(
@@ -197,6 +203,8 @@ NOT_HONOURED: dict[str, _Getter] = {
     "spec.installLegacyDrivers": lambda spec: spec.install_legacy_drivers,
     "spec.customizationScripts": lambda spec: spec.customization_scripts,
     "spec.xfsCompatibility": lambda spec: spec.xfs_compatibility,
+    "spec.precopyIntervalSeconds": lambda spec: spec.precopy_interval_seconds and not is_warm(spec),
+    "spec.maxDowntimeSeconds": lambda spec: spec.max_downtime_seconds and not is_warm(spec),
     "spec.vms[].luks": lambda spec: any(vm.luks and vm.luks.name for vm in spec.vms),
     "spec.vms[].nbdeClevis": lambda spec: any(vm.nbde_clevis for vm in spec.vms),
     "spec.vms[].rdmAsLun": lambda spec: any(vm.rdm_as_lun for vm in spec.vms),

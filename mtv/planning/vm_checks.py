@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mtv.api import forklift
 from mtv.inventory.model import VM, Disk, DiskMode, Inventory, PowerState
-from mtv.planning import concerns
+from mtv.planning import concerns, plan_checks
 from mtv.planning.concerns import Concern
 from mtv.planning.mappings import Attachment, Destination
 from mtv.planning.power_off import PowerOff
@@ -205,11 +205,13 @@ def _disk_kinds(facts: Facts) -> Iterator[Problem]:
         if disk.mode in {DiskMode.INDEPENDENT_PERSISTENT, DiskMode.INDEPENDENT_NONPERSISTENT}
     ]
     if independent:
+        when = " when the VM is off" if plan_checks.is_warm(facts.plan.spec) else ""
         yield facts.problem(
             "IndependentDiskWarning",
             Category.WARN,
             "NotSupported",
-            f"independent disks are in no snapshot and are copied cold: {', '.join(independent)}",
+            f"independent disks are in no snapshot and are copied cold{when}: "
+            f"{', '.join(independent)}",
         )
     if facts.vm.consolidation_needed:
         yield facts.problem(
@@ -218,6 +220,29 @@ def _disk_kinds(facts: Facts) -> Iterator[Problem]:
             "ConsolidationNeeded",
             "left-over delta files make the disks slow to read",
             suggestion="consolidate the VM's disks in vSphere first",
+        )
+
+
+def _tracking(facts: Facts) -> Iterator[Problem]:
+    """Say what a warm migration costs where nobody keeps account of changes."""
+    if not plan_checks.is_warm(facts.plan.spec):
+        return
+    frozen = [disk for disk in facts.disks if not disk.mode.startswith("independent")]
+    if facts.vm.change_tracking:
+        untracked = [disk for disk in frozen if not disk.change_tracking]
+    else:
+        untracked = frozen
+    if untracked:
+        size_gib = sum(disk.capacity_bytes for disk in untracked) / (1 << 30)
+        files = ", ".join(disk.file for disk in untracked)
+        yield facts.problem(
+            "VMMissingChangedBlockTracking",
+            Category.WARN,
+            "MissingChangedBlockTracking",
+            f"changed block tracking is off: each precopy, and the cutover, reads all of {files} "
+            f"({size_gib:.1f} GiB) and compares it with what was copied; only changes are written",
+            suggestion="enable changed block tracking (ctkEnabled) on the VM and its disks, and "
+            "power it off and on once, or take and remove a snapshot",
         )
 
 
@@ -283,6 +308,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Problem]], ...] = (
     _critical,
     _shutdown,
     _disk_kinds,
+    _tracking,
     _shared,
     _secrets,
 )

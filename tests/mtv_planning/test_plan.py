@@ -258,8 +258,6 @@ def test_a_foreign_claim_of_the_wanted_name_blocks() -> None:
     [
         ({"targetNamespace": ""}, "NamespaceNotValid", CRITICAL, "spec.targetNamespace"),
         ({"targetNamespace": "Prod"}, "NamespaceNotValid", CRITICAL, "spec.targetNamespace"),
-        ({"warm": True}, "WarmMigrationNotReady", CRITICAL, ""),
-        ({"type": "warm"}, "WarmMigrationNotReady", CRITICAL, ""),
         ({"type": "live"}, "MigrationTypeNotValid", CRITICAL, "spec.type"),
         (
             {"transferNetwork": {"name": "fast"}},
@@ -274,6 +272,7 @@ def test_a_foreign_claim_of_the_wanted_name_blocks() -> None:
             ADVISORY,
             "spec.customizationScripts",
         ),
+        ({"maxDowntimeSeconds": 9}, "FieldNotHonoured", ADVISORY, "spec.maxDowntimeSeconds"),
         ({"vms": []}, "VMRefNotValid", CRITICAL, "spec.vms"),
     ],
     ids=str,
@@ -293,6 +292,24 @@ def test_type_wins_over_warm() -> None:
     vm = source.vm()
     built = plans.build(source.inventory(vm), plans.plan({"id": vm.id}, type="cold", warm=True))
     assert built.problems == ()
+
+
+@pytest.mark.parametrize("spec", [{"warm": True}, {"type": "warm"}], ids=str)
+def test_warm_plan_is_ready_whatever_is_tracked_and_says_what_it_costs(
+    spec: dict[str, Any],
+) -> None:
+    vm = source.vm()
+    built = plans.build(source.inventory(vm), plans.plan({"id": vm.id}, **spec))
+    assert built.problems == ()
+    alone = source.disk(2001, mode="independent_persistent")
+    vm = source.vm(change_tracking=False, disks=(source.disk(), alone))
+    built = plans.build(source.inventory(vm), plans.plan({"id": vm.id}, **spec))
+    found = {one.type: one for one in built.problems}
+    assert not built.blocked
+    assert "reads all of [ds1] web1/web1.vmdk (8.0 GiB)" in (
+        found["VMMissingChangedBlockTracking"].message
+    )
+    assert "copied cold when the VM is off" in found["IndependentDiskWarning"].message
 
 
 def test_missing_maps_are_named() -> None:

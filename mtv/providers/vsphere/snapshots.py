@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 PREFIX = "mtv-precopy-"
+DESCRIPTION = "Taken by mtv for a migration, and removed by it."
 EVERYTHING = "*"  # instead of a change id: all areas that were ever written
 CREATE_TIMEOUT_S = 900.0
 REMOVE_TIMEOUT_S = 7200.0  # consolidation of a large delta; Forklift waits as long
@@ -48,7 +49,12 @@ class Taken:
 
 def name_of(identifier: str, number: int) -> str:
     """Return the name of the snapshot `number` of what `identifier` names: a migrated VM's run."""
-    return f"{PREFIX}{identifier}-{number}"
+    return f"{prefix_of(identifier)}{number}"
+
+
+def prefix_of(identifier: str) -> str:
+    """Return what the names of all snapshots begin with that are taken in this name."""
+    return f"{PREFIX}{identifier}-"
 
 
 def of_vm(session: Session, vm_id: Moref) -> tuple[Snapshot, ...]:
@@ -96,8 +102,7 @@ def _create(
     try:
         if task is None:
             vm = vim.VirtualMachine(vm_id, session.stub)
-            text = "Taken by mtv for a migration, and removed by it."
-            task = vm.CreateSnapshot_Task(name, text, False, quiesce)
+            task = vm.CreateSnapshot_Task(name, DESCRIPTION, False, quiesce)
         tasks.wait_for(session, task, doing, timeout_s=timeout_s)
     except (errors.Retryable, faults.Gone):
         # The answer was lost, or the task is forgotten: what counts is whether it is there.
@@ -122,9 +127,20 @@ def remove(
             raise
 
 
+def begin_taking(session: Session, vm_id: Moref, name: str, *, quiesce: bool) -> str:
+    """Have a snapshot without memory taken; return the task, at once."""
+    vm = vim.VirtualMachine(vm_id, session.stub)
+    return tasks.id_of(vm.CreateSnapshot_Task(name, DESCRIPTION, False, quiesce))
+
+
+def begin_removal(session: Session, snapshot: Moref) -> str:
+    """Have a snapshot removed, but not those taken after it; return the task, at once."""
+    return tasks.id_of(vim.vm.Snapshot(snapshot, session.stub).RemoveSnapshot_Task(False, True))
+
+
 def leftovers(session: Session, vm_id: Moref, identifier: str) -> tuple[Snapshot, ...]:
     """Return the snapshots that were taken in the name of `identifier`, oldest first."""
-    start = f"{PREFIX}{identifier}-"
+    start = prefix_of(identifier)
     return tuple(one for one in of_vm(session, vm_id) if one.name.startswith(start))
 
 

@@ -43,6 +43,19 @@ def wait_for(session: Session, task: object, doing: str, *, timeout_s: float) ->
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 
+def poll(session: Session, task_id: str, doing: str) -> bool:
+    """Tell whether a task has succeeded, False while it runs. Raises as `wait_for` does."""
+    state, fault = _state(session, vim.Task(task_id, session.stub))
+    if state == "error":
+        raise faults.translated(fault, session.server, doing)
+    return state == "success"
+
+
+def id_of(task: object) -> str:
+    """Return the identifier of a task, by which `poll` finds it."""
+    return str(getattr(task, "_moId", ""))
+
+
 def _state(session: Session, task: object) -> tuple[str, Any]:
     read = properties.of_objects(session, [task], {vim.Task: ("info.state", "info.error")})
     values = next(iter(read.values()), {})

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mtv.api import core, forklift, kubevirt
-from mtv.api.mtv import DiskTransfer
+from mtv.api.mtv import Checkpoint, DiskTransfer
 from mtv.planning import labels
 
 
@@ -79,6 +79,47 @@ class RetryTransfer:
     namespace: str
     name: str
     uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetCheckpoint:
+    """Have a transfer bring this state of its disk to the target, and go on if it was suspended."""
+
+    namespace: str
+    name: str
+    uid: str
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspendTransfer:
+    """End the pod of a transfer; what it knows of the target stays."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeSnapshot:
+    """Have a snapshot of this name taken, if it is not there, or look how far that is.
+
+    What is found is remembered (`source_snapshots`); nothing is waited for, nothing is raised.
+    """
+
+    provider: str
+    vm_id: str
+    prefix: str  # of the names of our snapshots of this VM
+    name: str
+    quiesce: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveSnapshots:
+    """Have our snapshots of a VM removed, one after the other, or look how far that is."""
+
+    provider: str
+    vm_id: str
+    prefix: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +219,10 @@ OfPlan = (
     | EnsureTransfer
     | DeleteTransfer
     | RetryTransfer
+    | SetCheckpoint
+    | SuspendTransfer
+    | TakeSnapshot
+    | RemoveSnapshots
     | MarkStale
     | Relabel
     | ShutDownGuest

@@ -41,7 +41,13 @@ def seconds_since(text: str | None, now: datetime) -> float:
     """Return how long ago a timestamp was; 0 if there is none or it lies ahead."""
     if not text:
         return 0.0
-    return max((now - datetime.fromisoformat(text.replace("Z", "+00:00"))).total_seconds(), 0.0)
+    return max((now - moment(text)).total_seconds(), 0.0)
+
+
+def moment(text: str) -> datetime:
+    """Return the time that a timestamp tells; without an offset it is UTC. Raises ValueError."""
+    found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def condition(

@@ -22,8 +22,10 @@ from mtv_operator.migration import (
     plan,
     provider,
     run,
+    warm,
     world,
 )
+from mtv_operator.migration.source_snapshots import Ledger
 from mtv_operator.migration.world import World
 from mtv_operator.objects import Client, Key
 from mtv_operator.reconciling import Controller, Decision
@@ -247,6 +249,7 @@ class Plans:
         self._settings = settings
         self._statuses = _Statuses[forklift.Plan](seen.client)
         self._faults: dict[str, dict[str, dict[str, errors.MigrationError]]] = {}  # run, VM, action
+        self._ledger = Ledger()
 
     def observe(self, key: Key) -> plan.Observed | None:
         """Return a Plan and everything around it."""
@@ -279,8 +282,19 @@ class Plans:
             claims=_by_name(seen.claims.list(namespace)),
             vms=_by_name(seen.vms.list(namespace)),
             faults={vm: dict(found) for vm, found in self._faults.get(uid, {}).items()},
+            snapshots=self._snapshots_of(found),
             free=self._settings.vms_at_once - self._running_elsewhere(found),
         )
+
+    def _snapshots_of(self, found: forklift.Plan) -> dict[str, warm.Seen]:
+        """Return what was seen last of our snapshots of a plan's VMs."""
+        status = found.status.migration if found.status else None
+        seen = {
+            vm.id: self._ledger.of(warm.prefix(found.metadata.uid, vm.id))
+            for vm in (status.vms if status else ())
+            if vm.id and vm.warm
+        }
+        return {vm_id: one for vm_id, one in seen.items() if one is not None}
 
     def _running_elsewhere(self, own: forklift.Plan) -> int:
         return sum(
@@ -290,7 +304,7 @@ class Plans:
             for vm in (
                 other.status.migration.vms if other.status and other.status.migration else ()
             )
-            if vm.started and not vm.completed
+            if run.is_under_way(vm)
         )
 
     def decide(self, observed: plan.Observed, now: datetime) -> plan.PlanDecision:
@@ -300,7 +314,7 @@ class Plans:
     def perform(self, observed: plan.Observed, action: actions.OfPlan) -> None:
         """Carry out one action; a refusal that concerns a VM is remembered and raised."""
         try:
-            effects.perform(self._seen.client, self._seen.inventories, action)
+            effects.perform(self._seen.client, self._seen.inventories, self._ledger, action)
         except errors.NeedsOperator as fault:
             uid, vm_id = run.active_uid(observed.plan), actions.vm_of(action)
             if uid and vm_id:

@@ -16,15 +16,18 @@ from mtv.api.mtv import DiskTransfer
 from mtv.inventory.model import Moref
 from mtv.planning import labels
 from mtv.providers.vsphere import power
-from mtv_operator.migration import actions, plan
+from mtv_operator.migration import actions, plan, source_snapshots
 from mtv_operator.migration.inventory_cache import Inventories
+from mtv_operator.migration.source_snapshots import Ledger
 from mtv_operator.objects import Client
 
 replace = msgspec.structs.replace
 
 
-def perform(client: Client, inventories: Inventories, action: actions.OfPlan) -> None:
-    """Carry out one action. Raises MigrationError."""
+def perform(
+    client: Client, inventories: Inventories, ledger: Ledger, action: actions.OfPlan
+) -> None:
+    """Carry out one action; what is seen of snapshots goes into `ledger`. Raises MigrationError."""
     match action:
         case actions.SetFinalizer():
             _set_finalizer(client, action)
@@ -44,6 +47,13 @@ def perform(client: Client, inventories: Inventories, action: actions.OfPlan) ->
             client.delete(DiskTransfer, name, namespace, uid=uid)
         case actions.RetryTransfer():
             _retry_transfer(client, action)
+        case actions.SetCheckpoint():
+            _set_checkpoint(client, action)
+        case actions.SuspendTransfer(namespace=namespace, name=name):
+            with contextlib.suppress(errors.NotFound):
+                client.patch(DiskTransfer, name, namespace, {"spec": {"suspend": True}})
+        case actions.TakeSnapshot() | actions.RemoveSnapshots():
+            source_snapshots.look(ledger, inventories, action)
         case actions.MarkStale(namespace=namespace, name=name):
             body = {"metadata": {"annotations": {labels.STALE: "true"}}}
             with contextlib.suppress(errors.NotFound):
@@ -131,6 +141,14 @@ def _retry_transfer(client: Client, action: actions.RetryTransfer) -> None:
     kept = tuple(one for one in there.status.conditions if one.status != "True")
     status = replace(there.status, phase="Pending", completed=None, conditions=kept)
     client.replace_status(replace(there, status=status))
+
+
+def _set_checkpoint(client: Client, action: actions.SetCheckpoint) -> None:
+    checkpoint = msgspec.to_builtins(action.checkpoint)
+    wanted = {"snapshot": action.checkpoint.snapshot, "changeId": None, **checkpoint}
+    body = {"metadata": {"uid": action.uid}, "spec": {"checkpoint": wanted, "suspend": None}}
+    with contextlib.suppress(errors.NotFound):
+        client.patch(DiskTransfer, action.name, action.namespace, body)
 
 
 def _relabel(client: Client, action: actions.Relabel) -> None:

@@ -9,7 +9,7 @@ The table is data; what is done in a phase stands in `phases`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,11 +27,27 @@ class Phase(StrEnum):
     STORE_POWER_STATE = "StorePowerState"
     POWER_OFF_SOURCE = "PowerOffSource"
     WAIT_FOR_POWER_OFF = "WaitForPowerOff"
+    CREATE_INITIAL_SNAPSHOT = "CreateInitialSnapshot"
+    WAIT_FOR_INITIAL_SNAPSHOT = "WaitForInitialSnapshot"
+    STORE_INITIAL_SNAPSHOT_DELTAS = "StoreInitialSnapshotDeltas"
     CREATE_DATA_VOLUMES = "CreateDataVolumes"
     COPY_DISKS = "CopyDisks"
+    COPYING_PAUSED = "CopyingPaused"
+    REMOVE_PREVIOUS_SNAPSHOT = "RemovePreviousSnapshot"
+    WAIT_FOR_PREVIOUS_SNAPSHOT_REMOVAL = "WaitForPreviousSnapshotRemoval"
+    CREATE_SNAPSHOT = "CreateSnapshot"
+    WAIT_FOR_SNAPSHOT = "WaitForSnapshot"
+    STORE_SNAPSHOT_DELTAS = "StoreSnapshotDeltas"
+    ADD_CHECKPOINT = "AddCheckpoint"
+    CREATE_FINAL_SNAPSHOT = "CreateFinalSnapshot"
+    WAIT_FOR_FINAL_SNAPSHOT = "WaitForFinalSnapshot"
+    ADD_FINAL_CHECKPOINT = "AddFinalCheckpoint"
+    FINALIZE = "Finalize"
     CREATE_GUEST_CONVERSION_POD = "CreateGuestConversionPod"
     CONVERT_GUEST = "ConvertGuest"
     CREATE_VM = "CreateVM"
+    REMOVE_FINAL_SNAPSHOT = "RemoveFinalSnapshot"
+    WAIT_FOR_FINAL_SNAPSHOT_REMOVAL = "WaitForFinalSnapshotRemoval"
     POST_HOOK = "PostHook"
     COMPLETED = "Completed"
 
@@ -42,6 +58,7 @@ class StepName(StrEnum):
     INITIALIZE = "Initialize"
     PRE_HOOK = "PreHook"
     DISK_TRANSFER = "DiskTransfer"
+    CUTOVER = "Cutover"
     IMAGE_CONVERSION = "ImageConversion"
     VIRTUAL_MACHINE_CREATION = "VirtualMachineCreation"
     POST_HOOK = "PostHook"
@@ -59,6 +76,7 @@ DESCRIPTIONS = {
     StepName.INITIALIZE: "Initialize migration.",
     StepName.PRE_HOOK: "Run pre-migration hook.",
     StepName.DISK_TRANSFER: "Transfer disks.",
+    StepName.CUTOVER: "Finalize disk transfer.",
     StepName.IMAGE_CONVERSION: "Convert image to kubevirt.",
     StepName.VIRTUAL_MACHINE_CREATION: "Create VM.",
     StepName.POST_HOOK: "Run post-migration hook.",
@@ -70,9 +88,13 @@ UNIT = {"unit": "MB"}
 class Course:
     """What decides whether a phase is on the way of a VM."""
 
+    warm: bool = False
     pre_hook: bool = False
     post_hook: bool = False
     adapts: bool = False  # the guest is adapted to virtio; not implemented yet
+
+
+COLD_COURSE = Course()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,34 +121,77 @@ COLD: tuple[Row, ...] = (
     Row(Phase.COMPLETED, StepName.VIRTUAL_MACHINE_CREATION),
 )
 
+# In circles until it is cut over: AddCheckpoint is followed by CopyDisks, and in the last round
+# WaitForPreviousSnapshotRemoval by StorePowerState.
+WARM: tuple[Row, ...] = (
+    Row(Phase.STARTED, StepName.INITIALIZE),
+    Row(Phase.PRE_HOOK, StepName.PRE_HOOK, lambda course: course.pre_hook),
+    Row(Phase.CREATE_INITIAL_SNAPSHOT, StepName.INITIALIZE),
+    Row(Phase.WAIT_FOR_INITIAL_SNAPSHOT, StepName.INITIALIZE),
+    Row(Phase.STORE_INITIAL_SNAPSHOT_DELTAS, StepName.INITIALIZE),
+    Row(Phase.CREATE_DATA_VOLUMES, StepName.DISK_TRANSFER),
+    Row(Phase.COPY_DISKS, StepName.DISK_TRANSFER),
+    Row(Phase.COPYING_PAUSED, StepName.DISK_TRANSFER),
+    Row(Phase.REMOVE_PREVIOUS_SNAPSHOT, StepName.DISK_TRANSFER),
+    Row(Phase.WAIT_FOR_PREVIOUS_SNAPSHOT_REMOVAL, StepName.DISK_TRANSFER),
+    Row(Phase.CREATE_SNAPSHOT, StepName.DISK_TRANSFER),
+    Row(Phase.WAIT_FOR_SNAPSHOT, StepName.DISK_TRANSFER),
+    Row(Phase.STORE_SNAPSHOT_DELTAS, StepName.DISK_TRANSFER),
+    Row(Phase.ADD_CHECKPOINT, StepName.DISK_TRANSFER),
+    Row(Phase.STORE_POWER_STATE, StepName.CUTOVER),
+    Row(Phase.POWER_OFF_SOURCE, StepName.CUTOVER),
+    Row(Phase.WAIT_FOR_POWER_OFF, StepName.CUTOVER),
+    Row(Phase.CREATE_FINAL_SNAPSHOT, StepName.CUTOVER),
+    Row(Phase.WAIT_FOR_FINAL_SNAPSHOT, StepName.CUTOVER),
+    Row(Phase.ADD_FINAL_CHECKPOINT, StepName.CUTOVER),
+    Row(Phase.FINALIZE, StepName.CUTOVER),
+    Row(Phase.CREATE_GUEST_CONVERSION_POD, StepName.IMAGE_CONVERSION, lambda course: course.adapts),
+    Row(Phase.CONVERT_GUEST, StepName.IMAGE_CONVERSION, lambda course: course.adapts),
+    Row(Phase.CREATE_VM, StepName.VIRTUAL_MACHINE_CREATION),
+    # The target runs: what is consolidated from now on keeps nobody waiting.
+    Row(Phase.REMOVE_FINAL_SNAPSHOT, StepName.VIRTUAL_MACHINE_CREATION),
+    Row(Phase.WAIT_FOR_FINAL_SNAPSHOT_REMOVAL, StepName.VIRTUAL_MACHINE_CREATION),
+    Row(Phase.POST_HOOK, StepName.POST_HOOK, lambda course: course.post_hook),
+    Row(Phase.COMPLETED, StepName.VIRTUAL_MACHINE_CREATION),
+)
 
-def rows(course: Course, table: Sequence[Row] = COLD) -> tuple[Row, ...]:
+
+def table_of(course: Course) -> tuple[Row, ...]:
+    """Return all phases of a way, in order."""
+    return WARM if course.warm else COLD
+
+
+def is_warm(vm: forklift.VMStatus) -> bool:
+    """Tell whether a VM that has begun is on the warm way: its steps say so."""
+    return any(step.name == StepName.CUTOVER for step in vm.pipeline)
+
+
+def course_of(vm: forklift.VMStatus) -> Course:
+    """Return what a VM that has begun goes through, read from its steps."""
+    return Course(warm=is_warm(vm))
+
+
+def rows(course: Course) -> tuple[Row, ...]:
     """Return the rows that are on the way."""
-    return tuple(row for row in table if row.when(course))
+    return tuple(row for row in table_of(course) if row.when(course))
 
 
-def next_phase(phase: str, course: Course, table: Sequence[Row] = COLD) -> Phase:
+def next_phase(phase: str, course: Course) -> Phase:
     """Return the phase after `phase`; a phase that is not on the way (any more) is looked up.
 
     Completed is followed by itself, and so is a phase that nobody knows.
     """
-    every = [row.phase for row in table]
+    every = [row.phase for row in table_of(course)]
     if phase not in every:
         return Phase.COMPLETED
     later = every[every.index(Phase(phase)) + 1 :]
-    on_the_way = {row.phase for row in rows(course, table)}
+    on_the_way = {row.phase for row in rows(course)}
     return next((one for one in later if one in on_the_way), Phase.COMPLETED)
 
 
-def is_after(phase: str, other: Phase, table: Sequence[Row] = COLD) -> bool:
-    """Tell whether `phase` comes later on the way than `other`."""
-    every = [str(row.phase) for row in table]
-    return phase in every and every.index(phase) > every.index(other)
-
-
-def step_of(phase: str, table: Sequence[Row] = COLD) -> StepName:
+def step_of(phase: str, course: Course) -> StepName:
     """Return the step that shows a phase."""
-    return next((row.step for row in table if row.phase == phase), StepName.INITIALIZE)
+    return next((row.step for row in table_of(course) if row.phase == phase), StepName.INITIALIZE)
 
 
 def pipeline(planned: PlannedVM, course: Course) -> tuple[forklift.Step, ...]:

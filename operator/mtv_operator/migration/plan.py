@@ -29,12 +29,14 @@ from mtv_operator.migration import (
     provider,
     rollback,
     run,
+    snapshot_removal,
     vm_scene,
 )
 from mtv_operator.migration.conditions import Category
 from mtv_operator.migration.rollback import Wishes
 from mtv_operator.migration.run import Run
-from mtv_operator.migration.vm_scene import Faults, Scene
+from mtv_operator.migration.vm_scene import Cutovers, Faults, Scene
+from mtv_operator.migration.warm import Seen
 from mtv_operator.reconciling import Decision
 
 FINALIZER = "mtv.dev/plan"
@@ -64,6 +66,7 @@ class Observed:
     claims: Mapping[str, core.PersistentVolumeClaim] = field(default_factory=dict)
     vms: Mapping[str, kubevirt.VirtualMachine] = field(default_factory=dict)
     faults: Mapping[str, Faults] = field(default_factory=dict)  # of this run, by VM id
+    snapshots: Mapping[str, Seen] = field(default_factory=dict)  # of ours, by VM id
     free: int = 10  # how many VMs of this plan may be on their way at once
 
     @property
@@ -89,7 +92,7 @@ def decide(observed: Observed, now: datetime) -> PlanDecision:
     if run.active_uid(plan):
         return _running(observed, planned, now)
     if plan.spec.archived and not _goes_back(observed):
-        return _archived(observed, now)
+        return _archived(observed, planned, now)
     return _idle(observed, planned, now)
 
 
@@ -259,6 +262,8 @@ def _scene(observed: Observed, planned: PlannedPlan) -> Scene:
         vms=observed.vms,
         run=run.by_id(vms),
         faults=observed.faults,
+        snapshots=observed.snapshots,
+        cutovers=Cutovers.of(observed.migration),
     )
 
 
@@ -292,7 +297,7 @@ def _snapshot(observed: Observed, migration: forklift.Migration) -> forklift.Sna
     )
 
 
-def _archived(observed: Observed, now: datetime) -> PlanDecision:
+def _archived(observed: Observed, planned: PlannedPlan | None, now: datetime) -> PlanDecision:
     found = (
         conditions.condition(
             "Archived",
@@ -301,9 +306,20 @@ def _archived(observed: Observed, now: datetime) -> PlanDecision:
             reason="UserRequested",
         ),
     )
-    todo = tuple(_leftovers(observed))
-    step = Run(status=observed.status.migration, actions=todo)
+    status, removals, wait_s = _removals(observed, planned, now)
+    todo = (*_leftovers(observed), *removals)
+    step = Run(status=status, actions=todo, requeue_after_s=wait_s)
     return _decision(observed, found, step, now)
+
+
+def _removals(
+    observed: Observed, planned: PlannedPlan | None, now: datetime
+) -> tuple[forklift.PlanMigrationStatus | None, tuple[actions.OfPlan, ...], float | None]:
+    """Go on with the removal of snapshots that a run has left at the source."""
+    status = observed.status.migration
+    if status is None or planned is None:
+        return status, (), None
+    return snapshot_removal.of_run(_scene(observed, planned), status, now)
 
 
 def _deleted(observed: Observed, now: datetime) -> PlanDecision:
@@ -315,9 +331,11 @@ def _deleted(observed: Observed, now: datetime) -> PlanDecision:
     if run.active_uid(plan) and asked_s < GIVE_UP_S:
         return _running(observed, _planned(observed), now)
     own = [one for one in observed.transfers.values() if _is_own(observed, one.metadata)]
-    todo = (*_leftovers(observed), *_orphans(observed))
-    if own and asked_s < GIVE_UP_S:  # their pods go first
-        return Decision(actions=todo, requeue_after_s=GOING_S)
+    status, removals, wait_s = _removals(observed, _planned(observed), now)
+    todo = (*_leftovers(observed), *_orphans(observed), *removals)
+    if (own or wait_s is not None) and asked_s < GIVE_UP_S:  # their pods go first
+        kept = replace(observed.status, migration=status) if status else None
+        return Decision(status=kept, actions=todo, requeue_after_s=GOING_S)
     return Decision(actions=(*todo, actions.SetFinalizer(plan=plan, held=False)))
 
 

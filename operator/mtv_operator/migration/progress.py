@@ -23,7 +23,11 @@ SUCCEEDED, FAILED, CANCELED = "Succeeded", "Failed", "Canceled"
 replace = msgspec.structs.replace
 
 
-def began(entry: forklift.PlanVM, planned: PlannedVM | None) -> forklift.VMStatus:
+def began(
+    entry: forklift.PlanVM,
+    planned: PlannedVM | None,
+    course: itinerary.Course = itinerary.COLD_COURSE,
+) -> forklift.VMStatus:
     """Return the status of a VM whose run is about to begin: nothing has been done."""
     fields = {name: getattr(entry, name) for name in entry.__struct_fields__}
     if planned is not None and planned.vm is not None:
@@ -35,13 +39,13 @@ def began(entry: forklift.PlanVM, planned: PlannedVM | None) -> forklift.VMStatu
     return forklift.VMStatus(
         **fields,
         phase=Phase.STARTED,
-        pipeline=itinerary.pipeline(planned, itinerary.Course()) if planned else (),
+        pipeline=itinerary.pipeline(planned, course) if planned else (),
     )
 
 
 def entered(vm: forklift.VMStatus, phase: Phase, now: datetime) -> forklift.VMStatus:
     """Return the VM in `phase`: steps before its step are done, its step runs."""
-    current = itinerary.step_of(phase)
+    current = itinerary.step_of(phase, itinerary.course_of(vm))
     names = [step.name for step in vm.pipeline]
     at = names.index(current) if current in names else len(names)
     done = phase is Phase.COMPLETED
@@ -97,7 +101,11 @@ def with_copies(
 def _copying(
     step: forklift.Step, transfers: Mapping[str, DiskTransfer], now: datetime
 ) -> forklift.Step:
-    tasks = tuple(_of_transfer(task, transfers.get(task.name), now) for task in step.tasks)
+    known = {task.name for task in step.tasks}
+    added = [_added(name, one) for name, one in transfers.items() if name not in known]
+    tasks = tuple(
+        _of_transfer(task, transfers.get(task.name), now) for task in (*step.tasks, *added)
+    )
     completed = sum(task.progress.completed for task in tasks)
     total = sum(task.progress.total for task in tasks)
     return replace(
@@ -107,14 +115,26 @@ def _copying(
     )
 
 
+def _added(name: str, transfer: DiskTransfer) -> forklift.Task:
+    """Return the task of a disk that the source was given after the run had begun."""
+    total = -(-transfer.spec.disk.capacity_bytes // MIB)
+    return forklift.Task(
+        name=name,
+        progress=forklift.Progress(completed=0, total=total),
+        annotations=itinerary.UNIT,
+    )
+
+
 def _of_transfer(
     task: forklift.Task, transfer: DiskTransfer | None, now: datetime
 ) -> forklift.Task:
     if transfer is None or transfer.status is None:
         return task
     status, total = transfer.status, task.progress.total
-    succeeded = status.phase == SUCCEEDED
-    done = total if succeeded else min((status.done_bytes or 0) // MIB, total)
+    succeeded = status.phase == SUCCEEDED and status.checkpoint == transfer.spec.checkpoint
+    # What is there once stays there: a delta is no step back.
+    whole = succeeded or status.checkpoint is not None
+    done = total if whole else min((status.done_bytes or 0) // MIB, total)
     phase: str = TaskPhase.COMPLETED if succeeded else TaskPhase.RUNNING
     if not status.phase or status.phase == "Pending":
         phase = TaskPhase.PENDING
@@ -150,7 +170,7 @@ def erred(vm: forklift.VMStatus, reasons: Iterable[str]) -> forklift.VMStatus:
     every = tuple(dict.fromkeys((*known, *(reason for reason in reasons if reason))))
     phase = vm.error.phase if vm.error else vm.phase
     error = forklift.StepError(phase=phase, reasons=every)
-    current = itinerary.step_of(phase)
+    current = itinerary.step_of(phase, itinerary.course_of(vm))
     pipeline = tuple(
         replace(step, error=error) if step.name == current else step for step in vm.pipeline
     )

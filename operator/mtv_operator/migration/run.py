@@ -15,22 +15,39 @@ import msgspec
 
 from mtv.api import forklift, meta
 from mtv.api.forklift import Condition
-from mtv.planning.plan import PlannedPlan
+from mtv.planning import plan_checks
+from mtv.planning.plan import PlannedPlan, PlannedVM
 from mtv_operator.migration import (
     actions,
     conditions,
+    itinerary,
     progress,
     rollback,
+    snapshot_removal,
     source_power,
     vm_run,
+    warm,
 )
 from mtv_operator.migration.conditions import Category
+from mtv_operator.migration.itinerary import Phase
 from mtv_operator.migration.progress import CANCELED, FAILED, SUCCEEDED
 from mtv_operator.migration.rollback import Wishes
 from mtv_operator.migration.vm_scene import Scene
 
 EXECUTING = "Executing"
 replace = msgspec.structs.replace
+
+# Gone through with every precopy; what it has brought is told instead.
+QUIET = frozenset(
+    {
+        Phase.COPYING_PAUSED,
+        Phase.REMOVE_PREVIOUS_SNAPSHOT,
+        Phase.WAIT_FOR_PREVIOUS_SNAPSHOT_REMOVAL,
+        Phase.WAIT_FOR_SNAPSHOT,
+        Phase.STORE_SNAPSHOT_DELTAS,
+        Phase.ADD_CHECKPOINT,
+    }
+)
 
 MESSAGES = {
     EXECUTING: "The plan is EXECUTING.",
@@ -94,13 +111,28 @@ def begin(
     for one in planned.vms:
         old = known.get(one.id)
         moved = old is not None and progress.outcome_of(old) == SUCCEEDED
-        vms.append(old if old and moved else progress.began(one.entry, one))
+        vms.append(old if old and moved else _began(plan, one, old))
     status = forklift.PlanMigrationStatus(
         started=conditions.timestamp(now),
         history=(*(before.history if before else ()), snapshot),
         vms=tuple(vms),
     )
     return Run(status=status, set=(EXECUTING,), cleared=(SUCCEEDED, FAILED, CANCELED))
+
+
+def _began(
+    plan: forklift.Plan, planned: PlannedVM, old: forklift.VMStatus | None
+) -> forklift.VMStatus:
+    """Return a VM that starts over; what is known of its snapshots is not forgotten."""
+    course = itinerary.Course(warm=plan_checks.is_warm(plan.spec))
+    vm = progress.began(planned.entry, planned, course)
+    had = old is not None and old.warm is not None
+    return replace(vm, warm=warm.kept(old)) if course.warm or had else vm
+
+
+def is_under_way(vm: forklift.VMStatus) -> bool:
+    """Tell whether a VM counts among those that are on their way: not while it only waits."""
+    return bool(vm.started) and not vm.completed and vm.phase != Phase.COPYING_PAUSED
 
 
 def go_on(
@@ -121,19 +153,21 @@ def go_on(
     todo: list[actions.OfPlan] = [*back]
     waits: list[float] = [] if wait_s is None else [wait_s]
     running = [vm.id or "" for vm in status.vms if vm.started and not vm.completed]
+    busy = sum(is_under_way(vm) for vm in status.vms)
     for vm in status.vms:
         stop = canceled is None or bool({vm.id, vm.name} & canceled)
-        if vm.completed:
-            vms.append(vm)
-            continue
-        if not vm.started and not stop and not vm_run.is_ending(vm):
+        if not vm.completed and not vm.started and not stop and not vm_run.is_ending(vm):
             planned = scene.of(vm)
             together = planned is not None and vm_run.shares_disks(planned, running)
-            if len(running) >= free and not together:
+            if busy >= free and not together:
                 vms.append(vm)
                 continue
             running.append(vm.id or "")
-        step = vm_run.advance(scene, vm, now, canceled=stop)
+            busy += 1
+        if vm.completed:
+            step = snapshot_removal.afterwards(scene, vm, now)
+        else:
+            step = vm_run.advance(scene, vm, now, canceled=stop)
         vms.append(step.vm)
         todo += (*step.actions, *_told(scene.plan, vm, step.vm))
         if step.requeue_after_s is not None:
@@ -154,6 +188,8 @@ def _told(
 ) -> tuple[actions.Record, ...]:
     """Return the events of a step: a phase that began is one, and so is an end."""
     name = after.name or after.id
+    if before.completed:
+        return ()
     if after.error is not None and before.error is None:
         text = "; ".join(after.error.reasons)
         return (
@@ -164,7 +200,7 @@ def _told(
     if after.completed:
         outcome = progress.outcome_of(after)
         return (actions.Record(plan=plan, reason=f"VM{outcome}", message=f"VM {name}: {outcome}"),)
-    if after.phase != before.phase:
+    if after.phase != before.phase and after.phase not in QUIET:
         return (actions.Record(plan=plan, reason=after.phase, message=f"VM {name}: {after.phase}"),)
     return ()
 
@@ -194,8 +230,9 @@ def afterwards(
     vms: list[forklift.VMStatus] = []
     before = status
     status, back, wait_s = rollback.of_run(scene, status, wishes, now)
-    todo: list[actions.OfPlan] = [*back]
-    waits: list[float] = [] if wait_s is None else [wait_s]
+    status, removals, look_s = snapshot_removal.of_run(scene, status, now)
+    todo: list[actions.OfPlan] = [*back, *removals]
+    waits = [one for one in (wait_s, look_s) if one is not None]
     for vm in status.vms:
         step = vm_run.late_restore(scene, vm, now)
         vms.append(step.vm)

@@ -132,7 +132,8 @@ def stale(scene: Scene, vm: forklift.VMStatus) -> tuple[actions.MarkStale, ...]:
     return tuple(
         actions.MarkStale(namespace=one.metadata.namespace, name=one.metadata.name)
         for one in scene.transfers_of(vm)
-        if labels.STALE not in one.metadata.annotations
+        # One with a checkpoint is brought up to date from there.
+        if labels.STALE not in one.metadata.annotations and one.spec.checkpoint is None
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -13,11 +13,44 @@ from mtv.inventory.model import PowerState
 from mtv.planning import labels
 from mtv.planning.plan import PlannedPlan, PlannedVM
 from mtv.planning.power_off import PowerOff
-from mtv_operator.migration import actions, itinerary, progress
+from mtv_operator.migration import actions, conditions, itinerary, progress
+from mtv_operator.migration.warm import Seen
 
+LOOK_S = 0.5  # until the next look at a task of vSphere
 WAIT_S = 1.0  # until the next look at what sends no event
 
 Faults = Mapping[str, errors.MigrationError]  # by the name of the action that was refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutovers:
+    """When VMs may be cut over: what is said of one VM counts more than what is said of all."""
+
+    every: datetime | None = None
+    by_vm: Mapping[str, datetime] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, migration: forklift.Migration | None) -> Cutovers:
+        """Return what a Migration asks for; nothing if there is none."""
+        if migration is None:
+            return cls()
+        spec = migration.spec
+        by_vm = {one.id: _moment(one.cutover) for one in spec.vm_cutover}
+        return cls(
+            every=_moment(spec.cutover or ""),
+            by_vm={vm: at for vm, at in by_vm.items() if at is not None},
+        )
+
+    def at(self, vm: forklift.VMStatus) -> datetime | None:
+        """Return when a VM may be cut over; None while nobody has said."""
+        return self.by_vm.get(vm.id or "", self.every)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return conditions.moment(text)
+    except ValueError:
+        return None  # nobody is switched off for what cannot be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +69,8 @@ class Scene:
     claims: Mapping[str, core.PersistentVolumeClaim]
     vms: Mapping[str, kubevirt.VirtualMachine]
     run: Mapping[str, forklift.VMStatus]  # all VMs of the run, by id
+    snapshots: Mapping[str, Seen] = field(default_factory=dict)  # of ours, by VM id
+    cutovers: Cutovers = field(default_factory=Cutovers)
     faults: Mapping[str, Faults] = field(default_factory=dict)  # by VM id
 
     def faults_of(self, vm: forklift.VMStatus) -> Faults:
@@ -87,6 +122,10 @@ class Advance:
     requeue_after_s: float | None = None
 
 
+# What is done in one phase: what is seen, the VM, what is planned for it, now → where it is next.
+Of = Callable[[Scene, forklift.VMStatus, PlannedVM, datetime], Advance]
+
+
 def sentence(fault: errors.MigrationError) -> str:
     """Return an error and its way out."""
     return f"{fault} ({fault.hint})" if fault.hint else str(fault)
@@ -99,7 +138,7 @@ def failed(vm: forklift.VMStatus, *reasons: str) -> Advance:
 
 def onward(vm: forklift.VMStatus, now: datetime) -> forklift.VMStatus:
     """Return the VM in its next phase."""
-    phase = itinerary.next_phase(vm.phase, itinerary.Course())
+    phase = itinerary.next_phase(vm.phase, itinerary.course_of(vm))
     return progress.entered(vm, phase, now)
 
 

@@ -14,7 +14,6 @@ from mtv.api import forklift
 from mtv.planning import plan_checks
 from mtv_operator.virt_api.honoured import MESSAGE
 
-WARM = "spec.type: warm migration is not implemented yet; the plan is stored and does not run"
 HOOKS = "hooks are not run yet; the plan is stored and does not run"
 
 
@@ -24,12 +23,11 @@ def of_plan(document: Mapping[str, Any]) -> Sequence[str]:
         plan = msgspec.convert(document, forklift.Plan)
     except msgspec.ValidationError:
         return ()  # the CRD's schema says it better
-    warm = [WARM] if plan_checks.is_warm(plan.spec) else []
     hooks = [
         f"spec.vms[{index}].hooks: {HOOKS}" for index, vm in enumerate(plan.spec.vms) if vm.hooks
     ]
     ignored = [f"{path}: {MESSAGE}" for path in plan_checks.not_honoured(plan.spec)]
-    return (*warm, *hooks, *ignored)
+    return (*hooks, *ignored)
 
 
 def of_storage_map(document: Mapping[str, Any]) -> Sequence[str]:

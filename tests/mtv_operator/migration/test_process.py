@@ -219,7 +219,6 @@ def test_a_plan_with_bad_references_says_which(cluster: Cluster) -> None:
                 "provider": pair,
                 "map": {"network": reference, "storage": reference},
                 "vms": [{"name": "nobody"}],
-                "warm": True,
             },
         },
     )
@@ -230,7 +229,6 @@ def test_a_plan_with_bad_references_says_which(cluster: Cluster) -> None:
         "NetworkMapRefNotValid",
         "StorageRefNotValid",
         "VMNotFound",
-        "WarmMigrationNotReady",
     } <= set(found)
     assert "Ready" not in found
     assert all(

@@ -390,14 +390,6 @@ def test_a_blocked_plan_does_not_begin() -> None:
     assert status.completed is None
 
 
-def test_a_warm_plan_is_refused() -> None:
-    simulation = of_vms(warm=True)
-    simulation.start()
-    simulation.run(5)
-    assert "WarmMigrationNotReady" in simulation.conditions()
-    assert simulation.status.history == ()
-
-
 def test_a_plan_that_succeeded_has_nothing_left_to_do() -> None:
     simulation = of_vms()
     simulation.start()
