@@ -54,7 +54,13 @@ def install(
     with options.connect(kubeconfig) as client:
         doctor.conclude(doctor.show(preflight.look_at(client), Format.TABLE))
         runtime = not migration_only and not preflight.foreign_runtime(client)
-        settings = Settings(image=named, replicas=replicas, use_emulation=allowed, runtime=runtime)
+        settings = Settings(
+            image=named,
+            replicas=replicas,
+            use_emulation=allowed,
+            runtime=runtime,
+            data_volumes=runtime and not preflight.foreign_data_volumes(client),
+        )
         wanted = manifest.objects(settings)
         say(f"applying {len(wanted)} objects")
         applying.apply(client, wanted)

@@ -32,6 +32,7 @@ def uninstall(
 
     with options.connect(kubeconfig) as client:
         runtime = not migration_only and not preflight.foreign_runtime(client)
-        settings = Settings(image="", runtime=runtime)
+        data_volumes = runtime and not preflight.foreign_data_volumes(client)
+        settings = Settings(image="", runtime=runtime, data_volumes=data_volumes)
         applying.remove(client, settings, say, delete_vms=delete_vms)
     say("mtv is gone")

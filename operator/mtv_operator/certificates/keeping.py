@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -82,8 +81,10 @@ def perform(client: Client, store: Store, stored: Stored, action: rotation.Actio
 
 def _keep(client: Client, wanted: core.Secret | core.ConfigMap, there: meta.Object | None) -> None:
     if there is None:
-        with contextlib.suppress(errors.AlreadyExists):
+        try:
             client.create(wanted)
+        except errors.AlreadyExists as fault:
+            raise errors.Conflict(str(fault)) from fault
         return
     version = there.metadata.resource_version
     metadata = msgspec.structs.replace(wanted.metadata, resource_version=version)

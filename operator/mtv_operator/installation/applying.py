@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from mtv import errors
-from mtv.api import apps, configuration, core, installation, kubevirt, meta, mtv
+from mtv.api import apps, cdi, configuration, core, installation, kubevirt, meta, mtv
 from mtv_operator.installation import documents, manifest
 from mtv_operator.installation.settings import MIGRATION_NAMESPACE, RUNTIME_NAMESPACE, Settings
 from mtv_operator.objects import Client
@@ -23,6 +25,11 @@ GONE_S = 180.0
 DEPLOYED = "Deployed"
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/rolebindings"
 TRANSFER_ACCOUNT = "mtv-transfer"
+VM_KINDS: tuple[type[meta.Object], ...] = (
+    kubevirt.VirtualMachine,
+    kubevirt.VirtualMachineInstance,
+    kubevirt.VirtualMachineInstanceMigration,
+)
 OUR_LABELS = ("kubevirt.io/schedulable",)
 OUR_ANNOTATIONS = ("kubevirt.io/heartbeat", "mtv.dev/handler-port", "mtv.dev/kvm")
 
@@ -98,8 +105,14 @@ def allow_emulation(client: Client, allowed: bool) -> None:
 def remove(client: Client, settings: Settings, say: Say, *, delete_vms: bool) -> None:
     """Take an installation away, with the kinds it defined. Raises TargetRefused if VMs exist."""
     if settings.runtime:
-        _remove_vms(client, say, delete_vms=delete_vms)
+        _check_vms(client, delete_vms=delete_vms)
+    if settings.runtime and settings.data_volumes:
+        _release_claims(client)
+    if settings.runtime:
+        _remove_vms(client, say)
     _remove_all(client, mtv.DiskTransfer)
+    if settings.runtime and settings.data_volumes:
+        _remove_all(client, cdi.DataVolume)
     wanted = manifest.objects(settings)
     workloads = [one for one in wanted if one["kind"] in ("Deployment", "DaemonSet")]
     say("components")
@@ -115,25 +128,34 @@ def remove(client: Client, settings: Settings, say: Say, *, delete_vms: bool) ->
     _delete_and_wait(client, last)
 
 
-def _remove_vms(client: Client, say: Say, *, delete_vms: bool) -> None:
-    kinds: tuple[type[meta.Object], ...] = (
-        kubevirt.VirtualMachine,
-        kubevirt.VirtualMachineInstance,
-        kubevirt.VirtualMachineInstanceMigration,
-    )
-    there = [one for kind in kinds for one in _list(client, kind)]
-    if not there:
-        return
-    if not delete_vms:
+def _check_vms(client: Client, *, delete_vms: bool) -> None:
+    there = [one for kind in VM_KINDS for one in _list(client, kind)]
+    if there and not delete_vms:
         names = sorted({f"{one.metadata.namespace}/{one.metadata.name}" for one in there})
         raise errors.TargetRefused(
             f"virtual machines are still here: {', '.join(names[:5])}"
             + (f" and {len(names) - 5} more" if len(names) > 5 else ""),
             hint="delete them, or give --delete-vms; their volumes are kept in both cases",
         )
-    say(f"{len(there)} virtual machines")
-    for kind in kinds:
+
+
+def _remove_vms(client: Client, say: Say) -> None:
+    count = len(_list(client, kubevirt.VirtualMachine))
+    if count:
+        say(f"{count} virtual machines")
+    for kind in VM_KINDS:
         _remove_all(client, kind)
+
+
+def _release_claims(client: Client) -> None:
+    """Have the claims of DataVolumes stay when those go."""
+    for one in _list(client, core.PersistentVolumeClaim):
+        owners = one.metadata.owner_references
+        kept = [each for each in owners if each.kind != cdi.DataVolume.kind_name()]
+        if len(kept) == len(owners):
+            continue
+        body = {"metadata": {"ownerReferences": msgspec.to_builtins(kept)}}
+        client.patch(core.PersistentVolumeClaim, one.metadata.name, one.metadata.namespace, body)
 
 
 def _list(client: Client, kind: type[meta.Object]) -> Sequence[meta.Object]:

@@ -30,8 +30,11 @@ TEMPLATE = Settings(
     pull_policy="{{ .Values.image.pullPolicy }}",
     replicas="{{ .Values.replicas }}",
     use_emulation="{{ .Values.useEmulation }}",
+    runtime_parts="virtual-machines{{ if .Values.dataVolumes.enabled }},data-volumes{{ end }}",
+    uploads="{{ .Values.dataVolumes.enabled }}",
 )
 RUNTIME_CONDITION = "{{- if .Values.runtime.enabled }}\n"
+DATA_VOLUMES_CONDITION = "{{- if and .Values.runtime.enabled .Values.dataVolumes.enabled }}\n"
 END = "{{- end }}\n"
 # A value that is one expression alone may be a number: no quotes around it.
 _ALONE = re.compile(r"'(\{\{ \.Values\.replicas \}\})'")
@@ -47,6 +50,9 @@ replicas: 2
 useEmulation: false
 runtime:
   # false where KubeVirt is there already: only migration is installed.
+  enabled: true
+dataVolumes:
+  # false where CDI is there already: it fills the claims then.
   enabled: true
 """
 CHART = """\
@@ -87,8 +93,9 @@ def files() -> dict[str, str]:
         "chart/mtv/values.yaml": NOTE + VALUES.format(image=IMAGE),
         "chart/mtv/templates/migration.yaml": NOTE + _ALONE.sub(r"\1", template),
         "chart/mtv/templates/runtime.yaml": NOTE
-        + RUNTIME_CONDITION
-        + "".join((_ALONE.sub(r"\1", runtime), END)),
+        + "".join((RUNTIME_CONDITION, _ALONE.sub(r"\1", runtime), END)),
+        "chart/mtv/templates/data-volumes.yaml": NOTE
+        + "".join((DATA_VOLUMES_CONDITION, documents(manifest.data_volumes()), END)),
     }
 
 

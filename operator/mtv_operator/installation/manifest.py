@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from mtv.api import schema
-from mtv_operator.installation import rbac, workloads
+from mtv_operator.installation import naming, rbac, workloads
 from mtv_operator.installation.settings import MIGRATION_NAMESPACE, RUNTIME_NAMESPACE, Settings
 from mtv_operator.virt_api import registration
 
 Document = dict[str, Any]
 
-RUNTIME_GROUPS = ("kubevirt.io",)
-SECURITY = "pod-security.kubernetes.io/enforce"
+RUNTIME_GROUPS = ("kubevirt.io", "instancetype.kubevirt.io", "migrations.kubevirt.io")
+KEPT = {"helm.sh/resource-policy": "keep"}  # with a DataVolume its claim would go
+SECURITY, MODES = "pod-security.kubernetes.io", ("enforce", "audit", "warn")
 
 
 def objects(settings: Settings) -> list[Document]:
@@ -22,7 +23,11 @@ def objects(settings: Settings) -> list[Document]:
     objects of kinds that come in the same file. virt-operator and mtv-controller make them.
     """
     found = [*definitions(settings.runtime), *migration(settings)]
-    return [*found, *runtime(settings)] if settings.runtime else found
+    if settings.runtime:
+        found += runtime(settings)
+    if settings.runtime and settings.data_volumes:
+        found += data_volumes()
+    return found
 
 
 def definitions(runtime_too: bool) -> list[Document]:
@@ -58,23 +63,37 @@ def runtime(settings: Settings) -> list[Document]:
     ]
 
 
+def data_volumes() -> list[Document]:
+    """Return what DataVolumes and uploads need where CDI is absent."""
+    kinds = schema.data_volume_definitions()
+    return [
+        *({**one, "metadata": {**one["metadata"], "annotations": KEPT}} for one in kinds),
+        *rbac.data_volumes(),
+        *_registered(uploads=True),
+    ]
+
+
 def namespace(name: str, security: str) -> Document:
     """Return a namespace with its Pod Security level."""
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
-        "metadata": {"name": name, "labels": {SECURITY: security}},
+        "metadata": {"name": name, "labels": {f"{SECURITY}/{one}": security for one in MODES}},
     }
 
 
-def _registered() -> list[Document]:
+def _registered(*, uploads: bool = False) -> list[Document]:
     """Return what the API server finds virt-api by, without the authority: virt-api adds it.
 
-    They stand here so that whoever deletes the installation deletes them.
+    They stand here so that whoever deletes the installation deletes them. With `uploads` only what
+    comes with those.
     """
     address = f"0.0.0.0:{workloads.API_PORT}"
-    selector = workloads.selector("virt-api")
+    selector = naming.selector("virt-api")
     found = list(registration.objects(address, b"", selector=selector))
+    if uploads:
+        more = registration.objects(address, b"", selector=selector, with_uploads=True)
+        found = [one for one in more if one not in found]
     for one in found:
         one.get("spec", {}).pop("caBundle", None)
         for hook in one.get("webhooks", ()):

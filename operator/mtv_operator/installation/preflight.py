@@ -12,11 +12,9 @@ from mtv.findings import Finding
 from mtv_operator.objects import Client
 
 OLDEST = (1, 28)
-VMS_DEFINITION = (
-    "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualmachines.kubevirt.io"
-)
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY, OLM, HELM = "app.kubernetes.io/managed-by", "olm.managed", "Helm"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _MINOR = re.compile(r"\d+")
 
@@ -24,14 +22,32 @@ _MINOR = re.compile(r"\d+")
 def foreign_runtime(client: Client) -> bool:
     """Tell whether somebody else's KubeVirt is installed. Raises MigrationError.
 
-    Its operator marks all that it makes.
+    Operators mark all that they make; our definitions have no such mark.
     """
+    return has_owner(_definition(client, "virtualmachines.kubevirt.io"))
+
+
+def foreign_data_volumes(client: Client) -> bool:
+    """Tell whether CDI, or another's of its kind, fills claims here. Raises MigrationError."""
+    if _definition(client, "cdis.cdi.kubevirt.io") is not None:
+        return True
+    return has_owner(_definition(client, "datavolumes.cdi.kubevirt.io"))
+
+
+def _definition(client: Client, name: str) -> dict[str, Any] | None:
     try:
-        found = client.raw("GET", VMS_DEFINITION)
+        found: dict[str, Any] = client.raw("GET", f"{DEFINITIONS}/{name}")
     except errors.NotFound:
-        return False
-    labels: dict[str, str] = found["metadata"].get("labels", {})
-    return labels.get(MANAGED_BY) == "virt-operator"
+        return None
+    return found
+
+
+def has_owner(definition: dict[str, Any] | None) -> bool:
+    """Tell whether a definition has another owner than us. Pure."""
+    metadata = (definition or {}).get("metadata", {})
+    labels = metadata.get("labels") or {}
+    owner = labels.get(MANAGED_BY, HELM)
+    return owner != HELM or OLM in labels or bool(metadata.get("ownerReferences"))
 
 
 def look_at(client: Client) -> Iterator[Finding]:
@@ -45,6 +61,10 @@ def look_at(client: Client) -> Iterator[Finding]:
             "KubeVirt",
             "another KubeVirt runs here",
             "only migration is installed; its VMs are that KubeVirt's",
+        )
+    elif foreign_data_volumes(client):
+        yield findings.warning(
+            "CDI", "another CDI fills claims here", "DataVolumes and uploads are left to it"
         )
 
 

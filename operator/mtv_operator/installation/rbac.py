@@ -77,6 +77,7 @@ MIGRATION = [
 VIRTUAL_MACHINES = [
     rule("kubevirt.io", "*", *ALL),
     rule("instancetype.kubevirt.io", "*", *READ),
+    rule("migrations.kubevirt.io", "*", *READ),
     rule("", "pods", *ALL),
     rule("", "pods/status", "get", "patch", "update"),
     rule("", "pods/eviction", "create"),
@@ -101,6 +102,8 @@ VIRT_API = [
     rule("kubevirt.io", "*", *ALL),
     rule("subresources.kubevirt.io", "*", "get", "update"),
     rule("instancetype.kubevirt.io", "*", *READ),
+    rule("migrations.kubevirt.io", "*", *READ),
+    rule("apps", "controllerrevisions", "get"),
     rule("cdi.kubevirt.io", "*", *READ),
     rule("", "pods nodes namespaces persistentvolumeclaims", *READ),
     rule("", "secrets", "get"),  # keys of uploads
@@ -129,6 +132,13 @@ OPERATOR_OWN = [
     rule("apps", "deployments daemonsets", *READ),
     *LEASES,
 ]
+# DataVolumes where CDI is absent: claims are made and filled.
+DATA_VOLUMES = [
+    rule("cdi.kubevirt.io", "*", *ALL),
+    rule("", "persistentvolumeclaims", *ALL),
+    rule("", "secrets", "create"),  # keys of uploads: made, never read
+]
+INVENTORY_OWN = [rule("", "secrets configmaps", "get", "create", "update")]  # certificates
 INVENTORY = [
     rule("forklift.konveyor.io", "providers", *READ),
     rule("", "secrets namespaces persistentvolumeclaims", *READ),
@@ -177,6 +187,7 @@ VIRT_API_ACCOUNT = Account(
 INVENTORY_ACCOUNT = Account(
     role="mtv-inventory",
     rules=INVENTORY,
+    own=INVENTORY_OWN,
     service_account="mtv-inventory",
     namespaces=("mtv",),
 )
@@ -226,6 +237,7 @@ MIGRATING = (
         service_account="mtv-controller",
         namespaces=("mtv",),
     ),
+    INVENTORY_ACCOUNT,
     TRANSFER_ROLE,
 )
 
@@ -299,6 +311,18 @@ def for_people(
 def users_of_migration() -> list[Document]:
     """Return what people may do with plans and the like."""
     return for_people("mtv.dev", ("forklift.konveyor.io", "mtv.dev"), [], [])
+
+
+def data_volumes() -> list[Document]:
+    """Return what virt-controller may do besides where it fills claims, and what people may."""
+    account = {"kind": "ServiceAccount", "name": "kubevirt-controller", "namespace": "kubevirt"}
+    name = "kubevirt-datavolumes"
+    upload = [rule("upload.cdi.kubevirt.io", "uploadtokenrequests", "create")]
+    return [
+        _role("ClusterRole", {"name": name}, DATA_VOLUMES),
+        _binding("ClusterRoleBinding", {"name": name}, "ClusterRole", [account]),
+        *for_people("cdi.kubevirt.io", ("cdi.kubevirt.io",), [], upload),
+    ]
 
 
 def users_of_vms() -> list[Document]:

@@ -17,3 +17,7 @@ class Settings:
     replicas: int | str = 2
     use_emulation: bool | str = False
     runtime: bool = True  # False where KubeVirt is there already: only migration is installed
+    data_volumes: bool = True  # False where CDI is there already
+    # What follows from `data_volumes`, unless a template says it.
+    runtime_parts: str = ""
+    uploads: str = ""

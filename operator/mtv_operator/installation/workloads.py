@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mtv_operator.installation import policies
+from mtv_operator.installation.naming import labels, selector
 from mtv_operator.installation.settings import MIGRATION_NAMESPACE, RUNTIME_NAMESPACE, Settings
 
 Document = dict[str, Any]
@@ -15,7 +17,7 @@ PRIORITY, MIGRATION_PRIORITY = "kubevirt-cluster-critical", "mtv-critical"  # up
 USER = 107
 API_PORT, HANDLER_PORT = 8443, 8186
 CERTIFICATES, AUTHORITY = "/etc/virt/certificates", "/etc/virt/authority"
-RUNTIME_PART, MIGRATION_PART = "kubevirt", "mtv"
+INVENTORY = "mtv-inventory"
 
 
 def priority_class(name: str) -> Document:
@@ -46,10 +48,11 @@ def runtime(settings: Settings) -> list[Document]:
             settings,
             "virt-controller",
             RUNTIME_NAMESPACE,
-            [_controller(settings, "virt-controller", "virtual-machines", "--virt-operator")],
+            [_controller(settings, "virt-controller", runtime_parts(settings), "--virt-operator")],
         ),
         _handler(settings),
         *(_budget(one, RUNTIME_NAMESPACE) for one in ("virt-api", "virt-controller")),
+        *policies.runtime(),
     ]
 
 
@@ -59,25 +62,23 @@ def migration(settings: Settings) -> list[Document]:
     container = _controller(settings, name, "migration", "--host-provider", memory="256Mi")
     return [
         _deployment(settings, name, MIGRATION_NAMESPACE, [container]),
-        _budget(name, MIGRATION_NAMESPACE),
+        _deployment(
+            settings,
+            INVENTORY,
+            MIGRATION_NAMESPACE,
+            [_inventory(settings)],
+            volumes=[{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}],
+        ),
+        _inventory_service(),
+        *(_budget(one, MIGRATION_NAMESPACE) for one in (name, INVENTORY)),
+        *policies.migration(),
     ]
 
 
-def labels(name: str) -> dict[str, str]:
-    """Return the labels of a component and its pods."""
-    if name == "mtv-controller":
-        return {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": MIGRATION_PART}
-    return {
-        "kubevirt.io": name,
-        "app.kubernetes.io/component": "kubevirt",
-        "app.kubernetes.io/part-of": RUNTIME_PART,
-    }
-
-
-def selector(name: str) -> dict[str, str]:
-    """Return what selects a component's pods."""
-    key = "app.kubernetes.io/name" if name == "mtv-controller" else "kubevirt.io"
-    return {key: name}
+def runtime_parts(settings: Settings) -> str:
+    """Return which controllers virt-controller runs."""
+    found = "virtual-machines,data-volumes" if settings.data_volumes else "virtual-machines"
+    return settings.runtime_parts or found
 
 
 def _container(
@@ -111,7 +112,7 @@ def _operator(settings: Settings) -> Document:
 def _controller(
     settings: Settings, name: str, part: str, *more: str, memory: str = "160Mi"
 ) -> Document:
-    namespace = MIGRATION_NAMESPACE if part == "migration" else RUNTIME_NAMESPACE
+    namespace = MIGRATION_NAMESPACE if name == "mtv-controller" else RUNTIME_NAMESPACE
     command = (
         *("mtv-controller", "--controllers", part, *more),
         *("--launcher-image", settings.image),
@@ -127,6 +128,7 @@ def _api(settings: Settings) -> Document:
         *("--tls-cert", f"{CERTIFICATES}/tls.crt", "--tls-key", f"{CERTIFICATES}/tls.key"),
         *("--ca", f"{AUTHORITY}/ca-bundle"),
         *("--service-selector", "kubevirt.io=virt-api"),
+        f"--uploads={settings.uploads or _text(settings.data_volumes)}",
     )
     healthz = {"httpGet": {"scheme": "HTTPS", "path": "/healthz", "port": API_PORT}}
     return {
@@ -134,6 +136,36 @@ def _api(settings: Settings) -> Document:
         "ports": [{"name": "https", "containerPort": API_PORT, "protocol": "TCP"}],
         **_probes(healthz),
         "volumeMounts": _tls_mounts(),
+    }
+
+
+def _inventory(settings: Settings) -> Document:
+    command = (
+        INVENTORY,
+        *("--listen", f"0.0.0.0:{API_PORT}"),
+        *("--own-certificates", MIGRATION_NAMESPACE),
+    )
+    healthz = {"httpGet": {"scheme": "HTTPS", "path": "/healthz", "port": API_PORT}}
+    return {
+        **_container(settings, INVENTORY, *command, memory="192Mi"),
+        "ports": [{"name": "https", "containerPort": API_PORT, "protocol": "TCP"}],
+        **_probes(healthz),
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+
+
+def _inventory_service() -> Document:
+    """Return where kubectl-mtv and consoles ask: tokens of users are checked there."""
+    port = {"name": "https", "port": API_PORT, "targetPort": API_PORT, "protocol": "TCP"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": INVENTORY,
+            "namespace": MIGRATION_NAMESPACE,
+            "labels": labels(INVENTORY),
+        },
+        "spec": {"ports": [port], "selector": selector(INVENTORY)},
     }
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
+import ssl
 import sys
+import tempfile
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,6 +22,7 @@ from mtv import errors
 from mtv_operator.certificates.reloading import Reloading
 from mtv_operator.inventory_api.application import Application
 from mtv_operator.inventory_api.asking import Gate
+from mtv_operator.inventory_api.own_certificates import OwnCertificates
 from mtv_operator.inventory_api.sources import Sources
 from mtv_operator.migration.inventory_cache import Inventories
 from mtv_operator.objects import Caches, Client
@@ -34,8 +40,9 @@ class Settings:
 
     kubeconfig: str
     listen: str
-    tls_cert: Path
-    tls_key: Path
+    tls_cert: Path | None
+    tls_key: Path | None
+    own_certificates: str
     client_ca: Path | None
 
 
@@ -45,13 +52,22 @@ def parse(arguments: list[str]) -> Settings:
     add = parser.add_argument
     add("--kubeconfig", default="", help="where the API server is (default: as in a pod)")
     add("--listen", default=LISTEN, metavar="ADDRESS:PORT", help="default: %(default)s")
-    add("--tls-cert", type=Path, required=True, metavar="FILE", help="our certificate")
-    add("--tls-key", type=Path, required=True, metavar="FILE", help="its key")
+    add("--tls-cert", type=Path, default=None, metavar="FILE", help="our certificate")
+    add("--tls-key", type=Path, default=None, metavar="FILE", help="its key")
+    add(
+        "--own-certificates", default="", metavar="NAMESPACE",
+        help="make and keep a certificate instead, in a Secret there; the ConfigMap "
+        "mtv-inventory-ca holds who signed it",
+    )  # fmt: skip
     add(
         "--client-ca", type=Path, default=None, metavar="FILE",
         help="who signs certificates of users (default: only tokens are believed)",
     )  # fmt: skip
-    return Settings(**vars(parser.parse_args(arguments)))
+    given = parser.parse_args(arguments)
+    has_pair = given.tls_cert is not None and given.tls_key is not None
+    if has_pair == bool(given.own_certificates):
+        parser.error("give either --tls-cert and --tls-key, or --own-certificates")
+    return Settings(**vars(given))
 
 
 def run() -> None:
@@ -72,20 +88,14 @@ def run() -> None:
 
 def serve(settings: Settings) -> None:
     """Answer until SIGTERM. Raises MigrationError if it cannot begin."""
-    pair = (settings.tls_cert, settings.tls_key)
-    try:
-        client_ca = settings.client_ca.read_bytes() if settings.client_ca else b""
-        tls = serving.context(*pair, client_ca)
-    except (OSError, ValueError) as fault:
-        raise errors.BadInput(
-            f"the certificate cannot be used: {fault}", field="--tls-cert, --tls-key, --client-ca"
-        ) from fault
     told: list[Sources] = []
     with (
         Client.connect(settings.kubeconfig or None) as client,
+        _certificate(settings, client) as pair,
         Inventories(lambda key: told[0].inventory_changed(key)) as inventories,
         Caches(client) as caches,
     ):
+        tls = _tls(pair, settings.client_ca)
         sources = Sources(client, caches, inventories)
         told.append(sources)
         caches.start()
@@ -111,6 +121,34 @@ def serve(settings: Settings) -> None:
             raise errors.TargetRefused(
                 f"nothing can listen on {settings.listen}", hint="is another one running?"
             ) from fault
+
+
+def _tls(pair: tuple[Path, Path], client_ca: Path | None) -> ssl.SSLContext:
+    try:
+        return serving.context(*pair, client_ca.read_bytes() if client_ca else b"")
+    except (OSError, ValueError) as fault:
+        raise errors.BadInput(
+            f"the certificate cannot be used: {fault}", field="--tls-cert, --tls-key, --client-ca"
+        ) from fault
+
+
+@contextlib.contextmanager
+def _certificate(settings: Settings, client: Client) -> Iterator[tuple[Path, Path]]:
+    """Yield the files of our certificate, which are valid for as long as it takes."""
+    if settings.tls_cert is not None and settings.tls_key is not None:
+        yield settings.tls_cert, settings.tls_key
+        return
+    stop = threading.Event()
+    with tempfile.TemporaryDirectory(prefix="mtv-inventory-") as folder:
+        own = OwnCertificates(client, settings.own_certificates, Path(folder))
+        own.begin()
+        keeping = threading.Thread(target=own.follow, args=(stop,), name="certificate")
+        keeping.start()
+        try:
+            yield own.certificate, own.key
+        finally:
+            stop.set()
+            keeping.join()
 
 
 class _Server(uvicorn.Server):

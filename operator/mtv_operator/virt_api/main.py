@@ -106,7 +106,7 @@ def parse(arguments: list[str]) -> Settings:
         help="one more user who may write the status of instances",
     )  # fmt: skip
     add(
-        "--uploads", action="store_true",
+        "--uploads", nargs="?", const="true", default="false", choices=("true", "false"),
         help="take uploads into claims, where CDI is not installed",
     )  # fmt: skip
     add("--no-register", action="store_true", help="do not make webhooks and APIServices")
@@ -125,7 +125,7 @@ def parse(arguments: list[str]) -> Settings:
         handler_port=given.handler_port,
         trusted=frozenset((*TRUSTED, *given.trusted_user)),
         register=not given.no_register,
-        uploads=given.uploads,
+        uploads=given.uploads == "true",
     )
 
 

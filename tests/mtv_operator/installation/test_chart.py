@@ -20,7 +20,10 @@ def rendered(text: str) -> str:
         "{{ .Values.image.pullPolicy }}": "IfNotPresent",
         "{{ .Values.replicas }}": "2",
         "{{ .Values.useEmulation }}": "false",
+        "{{ if .Values.dataVolumes.enabled }},data-volumes{{ end }}": ",data-volumes",
+        "{{ .Values.dataVolumes.enabled }}": "true",
         chart.RUNTIME_CONDITION: "",
+        chart.DATA_VOLUMES_CONDITION: "",
         chart.END: "",
     }
     for word, value in values.items():
@@ -31,10 +34,14 @@ def rendered(text: str) -> str:
 
 def test_the_chart_gives_the_manifests_objects():
     plain = Settings(image=f"{chart.IMAGE}:1")
-    wanted = [*manifest.migration(plain), *manifest.runtime(plain)]
+    wanted = [
+        *manifest.migration(plain),
+        *manifest.runtime(plain),
+        *manifest.data_volumes(),
+    ]
     text = "".join(
         rendered(chart.files()[f"chart/mtv/templates/{name}.yaml"])
-        for name in ("migration", "runtime")
+        for name in ("migration", "runtime", "data-volumes")
     )
 
     assert list(yaml.safe_load_all(text)) == wanted
@@ -46,6 +53,54 @@ def test_without_the_runtime_nothing_of_kubevirt_is_there():
     names = [documents.title(one) for one in found]
     assert not [one for one in names if "virt-" in one or "Namespace kubevirt" in one]
     assert "Deployment mtv/mtv-controller" in names
+
+
+def test_beside_another_cdi_claims_are_left_to_it():
+    found = manifest.objects(Settings(image="mtv:1", data_volumes=False))
+
+    assert not [one for one in found if "cdi.kubevirt.io" in one["metadata"]["name"]]
+    commands = [
+        word
+        for one in found
+        if one["kind"] == "Deployment"
+        for word in one["spec"]["template"]["spec"]["containers"][0]["command"]
+    ]
+    assert "virtual-machines" in commands
+    assert "--uploads=false" in commands
+
+
+def test_each_deployment_has_what_a_busy_cluster_asks_for():
+    found = manifest.objects(Settings(image="mtv:1"))
+    budgets = {one["metadata"]["name"] for one in found if one["kind"] == "PodDisruptionBudget"}
+    policies = {one["metadata"]["name"] for one in found if one["kind"] == "NetworkPolicy"}
+    classes = {one["metadata"]["name"] for one in found if one["kind"] == "PriorityClass"}
+
+    for one in found:
+        if one["kind"] != "Deployment":
+            continue
+        name, pod = one["metadata"]["name"], one["spec"]["template"]["spec"]
+        assert one["spec"]["replicas"] == 2
+        assert pod["priorityClassName"] in classes
+        assert f"{name}-pdb" in budgets or name == "virt-operator"
+        assert name in policies
+        (container,) = pod["containers"]
+        assert container["resources"]["requests"]
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "foreign"),
+    [
+        ({}, False),
+        ({"app.kubernetes.io/managed-by": "Helm"}, False),
+        ({"app.kubernetes.io/managed-by": "virt-operator"}, True),
+        ({"olm.managed": "true"}, True),
+    ],
+    ids=["ours", "ours by Helm", "upstream's operator", "OLM"],
+)
+def test_who_owns_the_kinds_is_seen_from_their_marks(labels, foreign):
+    assert preflight.has_owner({"metadata": {"labels": labels}}) is foreign
+    assert not preflight.has_owner(None)
 
 
 @pytest.mark.parametrize(
