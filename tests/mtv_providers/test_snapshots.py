@@ -131,16 +131,29 @@ def test_session_that_ends_meanwhile_leaves_one_snapshot(double, session):
     assert snapshots.of_vm(session, vm) == ()
 
 
-def test_disk_of_a_running_vm_is_read_as_the_snapshot_holds_it(double, session):
+@pytest.fixture
+def fake_vddk(tmp_path, monkeypatch):
+    """nbdkit's vddk plugin as the double's stand-in has it: the same command line."""
+    monkeypatch.setenv("NBDKIT", shutil.which("nbdkit") or pytest.skip("nbdkit is not installed"))
+    (tmp_path / "nbdkit").symlink_to(vcenters.DOUBLE.parent / "fake-nbdkit")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize("transport", ["vddk", "https", "nfc"])
+def test_disk_of_a_running_vm_is_read_as_the_snapshot_holds_it(
+    double, session, transport, fake_vddk, tmp_path
+):
     vm = vm_of(double, "read")
     frozen = Path(double.vm("read")["disks"][0]["file"]).read_bytes()
     taken = snapshots.create(session, vm, snapshots.name_of("x", 1), quiesce=False)
     write(double, "read", 0, 3 * MIB)  # after the snapshot
-    key = only_disk(session, taken.id).key
+    known = only_disk(session, taken.id)
     sink = MemorySink()
-    with disks.opened_in_snapshot(session, vm, taken.id, key) as disk:
+    options = disks.Options(transport=transport, vddk_libdir=str(tmp_path))
+    with disks.opened_in_snapshot(session, vm, taken.id, known.key, options) as disk:
         pipeline.copy(disk.source, sink)
-    assert (disk.transport, disk.revision) == ("nfc", only_disk(session, taken.id).change_id)
+        assert disk.changed_since("*")
+    assert (disk.transport, disk.revision, disk.is_running) == (transport, known.change_id, True)
     assert bytes(sink.content) == frozen
     with (
         pytest.raises(errors.NotFound),
@@ -150,12 +163,22 @@ def test_disk_of_a_running_vm_is_read_as_the_snapshot_holds_it(double, session):
     snapshots.remove(session, vm, taken.id)
 
 
-@pytest.fixture
-def fake_vddk(tmp_path, monkeypatch):
-    """nbdkit's vddk plugin as the double's stand-in has it: the same command line."""
-    monkeypatch.setenv("NBDKIT", shutil.which("nbdkit") or pytest.skip("nbdkit is not installed"))
-    (tmp_path / "nbdkit").symlink_to(vcenters.DOUBLE.parent / "fake-nbdkit")
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+@pytest.mark.parametrize(("libdir", "transport"), [(True, "vddk"), (False, "https")])
+def test_best_transport_that_serves_is_taken(
+    double, session, libdir, transport, fake_vddk, tmp_path
+):
+    vm = vm_of(double, "read")
+    taken = snapshots.create(session, vm, snapshots.name_of("b", 1), quiesce=False)
+    key = only_disk(session, taken.id).key
+    options = disks.Options(vddk_libdir=str(tmp_path) if libdir else "")
+    with disks.opened_in_snapshot(session, vm, taken.id, key, options) as disk:
+        assert disk.transport == transport
+    if not libdir:  # the file that vCenter does not give is exported
+        double.fault(match="/disk-0-flat", status=500)
+        with disks.opened_in_snapshot(session, vm, taken.id, key, options) as disk:
+            assert (disk.transport, bool(disk.why)) == ("nfc", True)
+        double.mend()
+    snapshots.remove(session, vm, taken.id)
 
 
 def test_first_copy_and_a_delta_by_vddk_give_the_disk_of_the_later_snapshot(

@@ -3,8 +3,10 @@
     with disks.opened(session, vm_id, key) as disk:
         pipeline.copy(disk.source, sink)
 
-`https` reads ranges of a base disk of a VM that is off, and goes on where it broke. `nfc` exports
-the disk as one stream, snapshots included, and begins again when it breaks.
+`vddk` reads any part of any disk, where the user has supplied VMware's library. `https` reads
+ranges of a base disk that nobody writes to: its VM is off, or writes above a snapshot; it goes on
+where it broke. `nfc` exports the disk as one stream, snapshots included, and begins again when it
+breaks.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from typing import TYPE_CHECKING
 
 from pyVmomi import vim
 
-from converters.errors import SourceBroken
+from converters.errors import SourceBroken, SourceRefused
+from converters.extents import Extent
 from converters.sources.contract import Source
 from converters.sources.http_range import Patience
 from converters.sources.vmdk_stream import VmdkStream
 from mtv import errors
 from mtv.inventory.model import Disk, Moref, PowerState
-from mtv.providers.vsphere import faults, folder, nfc, snapshots, virtual_machine
+from mtv.providers.vsphere import faults, folder, nfc, snapshots, vddk, virtual_machine
 
 if TYPE_CHECKING:
     from mtv.providers.vsphere.session import Session
@@ -38,6 +41,7 @@ CONNECTIONS = 4  # of one disk by https
 class Transport(StrEnum):
     """How bytes of a disk come here."""
 
+    VDDK = "vddk"
     HTTPS = "https"
     NFC = "nfc"
 
@@ -61,6 +65,7 @@ class Options:
     """How to open. `percent` is what an export reports to vSphere as its progress."""
 
     transport: str = ""  # "": choose
+    vddk_libdir: str = ""  # where VMware's library is; "": nowhere
     connections: int = CONNECTIONS
     patience: Patience = field(default_factory=Patience)
     percent: Callable[[], int] = field(default=lambda: 0)
@@ -75,6 +80,13 @@ class OpenDisk:
     facts: Facts
     revision: str = ""
     why: str = ""  # this transport and not the other
+    # Tells what changed in the disk since a change id; raises TrackingLost. None without snapshot.
+    changed_since: Callable[[str], list[Extent]] | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the VM runs, so that this is not the last state of its disk."""
+        return self.facts.power_state is not PowerState.OFF
 
 
 def facts(session: Session, vm_id: Moref, key: int) -> Facts:
@@ -110,14 +122,18 @@ def against_https(known: Facts) -> str:
     return ""
 
 
-def check_readable(known: Facts) -> None:
-    """Raise DiskLocked or SourceRefused where no transport can read the disk. Pure."""
-    disk = known.disk
+def check_power(known: Facts) -> None:
+    """Raise DiskLocked where the VM writes to the disk. Pure."""
     if known.power_state is not PowerState.OFF:
         raise DiskLocked(
-            f"VM {known.vm_name} is {known.power_state}, and holds {disk.file}",
+            f"VM {known.vm_name} is {known.power_state}, and holds {known.disk.file}",
             hint="power the VM off until its disks are copied",
         )
+
+
+def check_readable(known: Facts) -> None:
+    """Raise SourceRefused where no transport can read the disk. Pure."""
+    disk = known.disk
     if disk.encrypted:
         raise errors.SourceRefused(
             f"{disk.file} is encrypted", hint="decrypt the VM in vSphere before it is migrated"
@@ -133,37 +149,16 @@ def check_readable(known: Facts) -> None:
 def opened(
     session: Session, vm_id: Moref, key: int, options: Options | None = None
 ) -> Iterator[OpenDisk]:
-    """Give a disk of a VM, opened with the transport that fits.
+    """Give a disk of a VM that is off, opened with the transport that fits.
 
     Raises DiskLocked, Gone, NotFound, SourceRefused, SourceUnavailable; errors of converters where
     the bytes are the trouble.
     """
     options = options or Options()
     known = facts(session, vm_id, key)
+    check_power(known)
     check_readable(known)
-    why = against_https(known)
-    if options.transport == Transport.NFC:
-        why = "it was asked for"
-    elif not why:
-        try:
-            source, revision = folder.open_disk(
-                session, known.disk, connections=options.connections, patience=options.patience
-            )
-        except folder.NotReadable as fault:
-            why = str(fault)
-        else:
-            with contextlib.closing(source):
-                yield OpenDisk(
-                    source=source, transport=Transport.HTTPS, facts=known, revision=revision
-                )
-            return
-    if options.transport == Transport.HTTPS:
-        raise errors.SourceRefused(
-            f"{known.disk.file} cannot be read by https: {why}",
-            hint="leave the transport open, or set it to nfc",
-        )
-    _LOG.info("%s is read by nfc: %s", known.disk.file, why)
-    with _exported(session, vm_id, known, options.percent, why) as disk:
+    with _opened(session, vm_id, known, options, None) as disk:
         yield disk
 
 
@@ -171,10 +166,9 @@ def opened(
 def opened_in_snapshot(
     session: Session, vm_id: Moref, snapshot: Moref, key: int, options: Options | None = None
 ) -> Iterator[OpenDisk]:
-    """Give a disk as a snapshot holds it, by nfc; the VM may run meanwhile.
+    """Give a disk as a snapshot holds it; the VM may run meanwhile.
 
-    The stream is of the whole disk: nfc has no ranges. `revision` is the snapshot's change id.
-    Raises as `opened`.
+    `revision` is the disk's change id in the snapshot. Raises as `opened`.
     """
     options = options or Options()
     found = snapshots.disks_of(session, snapshot)
@@ -185,28 +179,98 @@ def opened_in_snapshot(
             hint="independent disks and physical RDMs are not in snapshots",
         )
     known = dataclasses.replace(facts(session, vm_id, key), disk=disk, disks=tuple(found.values()))
-    why = "it is read from a snapshot"
-    with _exported(session, vm_id, known, options.percent, why, snapshot) as opened_disk:
-        yield dataclasses.replace(opened_disk, revision=disk.change_id)
+    check_readable(known)
+
+    def changed_since(change_id: str) -> list[Extent]:
+        return snapshots.changed_areas(session, vm_id, snapshot, disk, change_id)
+
+    with _opened(session, vm_id, known, options, snapshot) as opened_disk:
+        yield dataclasses.replace(opened_disk, revision=disk.change_id, changed_since=changed_since)
 
 
 @contextlib.contextmanager
-def _exported(
-    session: Session,
-    vm_id: Moref,
-    known: Facts,
-    percent: Callable[[], int],
-    why: str,
-    snapshot: Moref | None = None,
+def _opened(
+    session: Session, vm_id: Moref, known: Facts, options: Options, snapshot: Moref | None
 ) -> Iterator[OpenDisk]:
-    with nfc.Lease(session, vm_id, percent, snapshot=snapshot) as lease:
+    """Give a disk by the best transport that serves it, or by the one that was asked for."""
+    disk, asked = known.disk, options.transport
+    reasons: list[str] = []
+    with contextlib.ExitStack() as stack:
+        opened_disk = None
+        for transport in _candidates(options):
+            try:
+                opened_disk = stack.enter_context(
+                    _OPENERS[transport](session, vm_id, known, options, snapshot)
+                )
+                break
+            except folder.NotReadable as fault:
+                reasons.append(str(fault))
+                if asked:
+                    raise errors.SourceRefused(
+                        f"{disk.file} cannot be read by {asked}: {fault}",
+                        hint="leave the transport open, or set it to nfc",
+                    ) from fault
+        assert opened_disk is not None, "nfc opens or raises"
+        why = "; ".join(reasons) or ("it was asked for" if asked else "")
+        _LOG.info("%s is read by %s: %s", disk.file, opened_disk.transport, why)
+        yield dataclasses.replace(opened_disk, why=why)
+
+
+def _candidates(options: Options) -> list[Transport]:
+    if options.transport:
+        return [Transport(options.transport)]
+    return [one for one in Transport if one is not Transport.VDDK or options.vddk_libdir]
+
+
+@contextlib.contextmanager
+def _by_vddk(
+    session: Session, vm_id: Moref, known: Facts, options: Options, snapshot: Moref | None
+) -> Iterator[OpenDisk]:
+    if not options.vddk_libdir:
+        raise folder.NotReadable("VMware's VDDK library is not here")
+    with contextlib.ExitStack() as stack:
+        try:
+            source = stack.enter_context(
+                vddk.opened(
+                    session, vm_id, known.disk, libdir=options.vddk_libdir, snapshot=snapshot,
+                    connections=options.connections,
+                )
+            )  # fmt: skip
+        except SourceRefused as fault:
+            raise folder.NotReadable(str(fault)) from fault
+        yield OpenDisk(source=source, transport=Transport.VDDK, facts=known)
+
+
+@contextlib.contextmanager
+def _by_https(
+    session: Session, vm_id: Moref, known: Facts, options: Options, _snapshot: Moref | None
+) -> Iterator[OpenDisk]:
+    against = against_https(known)
+    if against:
+        raise folder.NotReadable(against)
+    source, revision = folder.open_disk(
+        session, known.disk, connections=options.connections, patience=options.patience
+    )
+    with contextlib.closing(source):
+        yield OpenDisk(source=source, transport=Transport.HTTPS, facts=known, revision=revision)
+
+
+@contextlib.contextmanager
+def _by_nfc(
+    session: Session, vm_id: Moref, known: Facts, options: Options, snapshot: Moref | None
+) -> Iterator[OpenDisk]:
+    with nfc.Lease(session, vm_id, options.percent, snapshot=snapshot) as lease:
         stream = lease.open(known.disk, known.disks)
         with contextlib.closing(stream):
             source = VmdkStream(stream)
-            yield OpenDisk(source=source, transport=Transport.NFC, facts=known, why=why)
+            yield OpenDisk(source=source, transport=Transport.NFC, facts=known)
             told = lease.size_bytes(known.disk, known.disks)
             if told is not None and told != stream.received_bytes:
                 raise SourceBroken(
                     f"{stream.received_bytes} bytes came, but {session.server} says it sent {told}",
                     file=known.disk.file,
                 )
+
+
+# In the order in which they are tried.
+_OPENERS = {Transport.VDDK: _by_vddk, Transport.HTTPS: _by_https, Transport.NFC: _by_nfc}

@@ -8,8 +8,10 @@ which the session's own trust accepts.
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from converters.sources import nbdkit
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
     from mtv.providers.vsphere.session import Session
 
 CONNECT_TIMEOUT_S = 10.0
+LIBDIR = "MTV_VDDK_LIBDIR"  # in the environment: where the library was unpacked
+USUAL_LIBDIR = "/opt/vmware-vix-disklib-distrib"  # where images with the library put it
+
+
+def library(environment: Mapping[str, str]) -> str:
+    """Return the folder of the library, "" where it or nbdkit is not there."""
+    folder = environment.get(LIBDIR) or USUAL_LIBDIR
+    return folder if os.path.isdir(folder) and shutil.which("nbdkit") else ""
 
 
 @contextlib.contextmanager
