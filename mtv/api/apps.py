@@ -1,8 +1,11 @@
-"""apps/v1: the workloads that mtv itself is on a cluster, as far as their state is read."""
+"""apps/v1: the workloads that mtv itself is on a cluster, as far as their state is read; and
+ControllerRevisions, which keep what an object was."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import msgspec
 
 from mtv.api import meta
 
@@ -44,3 +47,13 @@ class DaemonSet(meta.Object, frozen=True, kw_only=True):
     api_version: str = meta.always("apps/v1")
     kind: str = meta.always("DaemonSet")
     status: DaemonSetStatus | None = None
+
+
+class ControllerRevision(meta.Object, frozen=True, kw_only=True):
+    resource: ClassVar[meta.Resource] = meta.Resource(
+        group=GROUP, version="v1", plural="controllerrevisions", singular="controllerrevision"
+    )
+    api_version: str = meta.always("apps/v1")
+    kind: str = meta.always("ControllerRevision")
+    data: dict[str, Any] | None = None
+    revision: int = msgspec.field(default_factory=int)

@@ -198,4 +198,25 @@ class CDIConfig(meta.Object, frozen=True, kw_only=True):
     status: CDIConfigStatus | None = None
 
 
+class DataSourceSource(meta.Part, frozen=True, kw_only=True):
+    pvc: DataVolumeSourcePVC | None = None
+    snapshot: DataVolumeSourceSnapshot | None = None
+
+
+class DataSourceSpec(meta.Part, frozen=True, kw_only=True):
+    source: DataSourceSource = DataSourceSource()
+
+
+class DataSource(meta.Object, frozen=True, kw_only=True):
+    resource: ClassVar[meta.Resource] = meta.Resource(
+        group="cdi.kubevirt.io",
+        version="v1beta1",
+        plural="datasources",
+        singular="datasource",
+    )
+    api_version: str = meta.always("cdi.kubevirt.io/v1beta1")
+    kind: str = meta.always("DataSource")
+    spec: DataSourceSpec = DataSourceSpec()
+
+
 KINDS: tuple[type[meta.Object], ...] = (DataVolume, CDIConfig)

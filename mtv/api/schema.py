@@ -14,13 +14,15 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from mtv.api import cdi, forklift, installation, kubevirt, meta, mtv
+from mtv.api import cdi, forklift, installation, instancetype, kubevirt, meta, migrations, mtv
 
 MANIFESTS = Path(__file__).parents[2] / "operator/manifests/crds"
 NOTE = "# Written by `make crds` from mtv/api; change the types instead.\n"
 KINDS: tuple[type[meta.Object], ...] = (
     *forklift.KINDS,
     *kubevirt.KINDS,
+    *instancetype.KINDS,
+    *migrations.KINDS,
     installation.KubeVirt,
     *mtv.KINDS,
 )

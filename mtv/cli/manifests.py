@@ -19,7 +19,16 @@ from mtv.api import meta
 
 ENDINGS = (".yaml", ".yml", ".json")
 MANAGER = "mtv"
-KINDS = ("core", "forklift", "kubevirt", "cdi", "installation", "mtv")  # modules of mtv.api
+KINDS = (  # modules of mtv.api
+    "core",
+    "forklift",
+    "kubevirt",
+    "instancetype",
+    "migrations",
+    "cdi",
+    "installation",
+    "mtv",
+)
 # Kinds that nothing in mtv.api describes, so that no discovery is needed for common files.
 MORE = {
     ("apiextensions.k8s.io/v1", "CustomResourceDefinition"): ("customresourcedefinitions", False),

@@ -14,12 +14,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mtv.api import core, json_patch, kubevirt, meta
+from mtv import errors
+from mtv.api import core, instancetype, json_patch, kubevirt, meta
 from mtv.api.configuration import Configuration
+from mtv_operator.instancetypes.lookup import Reader
 from mtv_operator.virt_api import (
     defaults,
     eviction,
     honoured,
+    instancetype_rules,
     plan_warnings,
     validation,
     volume_rules,
@@ -34,6 +37,14 @@ DEPRECATED_RUNNING = "spec.running is deprecated, please use spec.runStrategy in
 MOST_WARNINGS = 40
 
 
+class NoReader:
+    """A reader that finds nothing."""
+
+    def find(self, kind: type[T], name: str, namespace: str = "") -> T | None:
+        """Return None."""
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """What admission depends on besides the object."""
@@ -46,6 +57,7 @@ class World:
     migrations: Callable[[str], Sequence[kubevirt.VirtualMachineInstanceMigration]]
     pod: Callable[[str, str], core.Pod | None] = lambda namespace, name: None
     evacuate: Callable[[kubevirt.VirtualMachineInstance, str], None] = lambda vmi, node: None
+    reader: Reader = field(default_factory=NoReader)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +96,35 @@ class Review(msgspec.Struct, frozen=True):
 
 def mutate_virtual_machine(request: Request, world: World) -> Verdict:
     """Fill in what a VM leaves open."""
-    return _defaulted(
-        request,
-        kubevirt.VirtualMachine,
-        lambda vm: defaults.virtual_machine(
-            vm, world.configuration, world.new_uuid, created=request.operation == "CREATE"
-        ),
-    )
+    if request.object is None or _is_going(request.object):
+        return Verdict()
+    vm = _decoded(request.object, kubevirt.VirtualMachine)
+    if isinstance(vm, Cause):
+        return Verdict(causes=(vm,))
+    old = _decoded(request.old_object, kubevirt.VirtualMachine) if request.old_object else None
+    wrong = instancetype_rules.matcher_causes(vm, None if isinstance(old, Cause) else old)
+    if wrong:
+        return Verdict(causes=wrong)
+    try:
+        named = instancetype_rules.filled_in(vm, world.reader)
+    except (errors.NotFound, errors.BadInput) as fault:
+        at = "spec.instancetype" if vm.spec.instancetype is not None else "spec.preference"
+        return Verdict(causes=(Cause(field=f"{at}.inferFromVolume", message=fault.message),))
+    created = request.operation == "CREATE"
+    changed = defaults.virtual_machine(named, world.configuration, world.new_uuid, created=created)
+    patch = json_patch.additions(request.object, msgspec.to_builtins(changed))
+    return Verdict(patch=[*_taken_away(vm, named), *patch])
+
+
+def _taken_away(
+    before: kubevirt.VirtualMachine, after: kubevirt.VirtualMachine
+) -> Sequence[json_patch.Operation]:
+    """Return the removal of what an inference replaces, before anything is added."""
+    inferred = (before.spec.instancetype, before.spec.preference)
+    if not any(one is not None and one.infer_from_volume for one in inferred):
+        return ()
+    old, new = msgspec.to_builtins(before), msgspec.to_builtins(after)
+    return [one for one in json_patch.changes(old, new) if one["op"] == "remove"]
 
 
 def validate_virtual_machine(request: Request, world: World) -> Verdict:
@@ -103,7 +137,8 @@ def validate_virtual_machine(request: Request, world: World) -> Verdict:
     old = request.old_object or {}
     if old.get("spec") == request.object.get("spec") and old:
         return Verdict()  # metadata only: finalizers must come off whatever the spec says
-    found = validation.virtual_machine(vm)
+    made, found, sized = instancetype_rules.applied(vm, world.reader)
+    found = found or validation.virtual_machine(made, sized=sized)
     if vm.spec.template.spec is not None:
         gates = world.configuration.feature_gates
         found += volume_rules.gated(vm.spec.template.spec, "spec.template.spec", gates)
@@ -218,6 +253,29 @@ def validate_eviction(request: Request, world: World) -> Verdict:
     return Verdict(later=answered.refusal)
 
 
+def validate_instancetype(request: Request, world: World) -> Verdict:
+    """Refuse an instance type that contradicts itself."""
+    if request.object is None or _is_going(request.object):
+        return Verdict()
+    found = _decoded(request.object, instancetype.VirtualMachineInstancetype)
+    if isinstance(found, Cause):
+        return Verdict(causes=(found,))
+    return Verdict(causes=instancetype_rules.size_causes(found.spec))
+
+
+def validate_preference(request: Request, world: World) -> Verdict:
+    """Refuse a preference that cannot be followed."""
+    if request.object is None or _is_going(request.object):
+        return Verdict()
+    found = _decoded(request.object, instancetype.VirtualMachinePreference)
+    if isinstance(found, Cause):
+        return Verdict(causes=(found,))
+    return Verdict(
+        causes=instancetype_rules.preference_causes(found.spec),
+        warnings=instancetype_rules.preference_warnings(found.spec),
+    )
+
+
 def validate_stored_only(request: Request, world: World) -> Verdict:
     """Admit a kind that nothing acts on yet, and say so."""
     if request.operation != "CREATE" or request.object is None:
@@ -250,6 +308,8 @@ WEBHOOKS: dict[str, Webhook] = {
     "/migration-validate-create": validate_migration,
     "/migration-validate-update": validate_migration,
     "/pod-eviction-validate": validate_eviction,
+    "/instancetype-validate": validate_instancetype,
+    "/preference-validate": validate_preference,
     "/stored-only-validate": validate_stored_only,
     "/plan-warnings": warn_of_plan,
     "/storage-map-warnings": warn_of_storage_map,

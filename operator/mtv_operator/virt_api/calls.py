@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from mtv import errors
 from mtv.api import json_patch, kubevirt, meta
+from mtv_operator.instancetypes import expanding, lookup
 from mtv_operator.virt_api import backend as backends
 from mtv_operator.virt_api import hotplug, lifecycle, statuses, streams
 from mtv_operator.virt_api.backend import Backend, Vmi
@@ -102,20 +103,31 @@ def migrate(backend: Backend, call: Call) -> Response:
 
 
 def expand_spec(backend: Backend, call: Call) -> Response:
-    """Return a VM with its instance type applied: there are none yet, so as it is."""
-    vm = backend.vm(call.namespace, call.name)
-    return Response(msgspec.json.encode(vm), media_type="application/json")
+    """Return a VM with its instance type and preference applied."""
+    return _expanded(backend, backend.vm(call.namespace, call.name), refused=500)
+
+
+def _expanded(backend: Backend, vm: kubevirt.VirtualMachine, *, refused: int) -> Response:
+    try:
+        found = lookup.of_vm(vm, backend.client)
+        made = expanding.expanded(vm, found)
+    except errors.BadInput as fault:
+        raise Refusal(refused, str(fault)) from fault
+    except errors.MigrationError as fault:
+        raise statuses.of_error(fault) from fault
+    return Response(msgspec.json.encode(made), media_type="application/json")
 
 
 def expand_vm_spec(backend: Backend, call: Call) -> Response:
-    """Return the VM that was sent, with its instance type applied."""
+    """Return the VM that was sent, with its instance type and preference applied."""
     vm = backends.options(call.body, kubevirt.VirtualMachine)
     if vm is None:
         raise Refusal(400, "Object is not a valid VirtualMachine")
     if vm.metadata.namespace and vm.metadata.namespace != call.namespace:
-        message = f"VM namespace must be {call.namespace}"
-        raise Refusal(400, message)
-    return Response(msgspec.json.encode(vm), media_type="application/json")
+        raise Refusal(400, f"VM namespace must be empty or {call.namespace}")
+    metadata = msgspec.structs.replace(vm.metadata, namespace=call.namespace)
+    vm = msgspec.structs.replace(vm, metadata=metadata)
+    return _expanded(backend, vm, refused=400)
 
 
 def pause(backend: Backend, call: Call) -> Response:

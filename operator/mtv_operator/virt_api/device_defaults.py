@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from mtv.api import kubevirt
+from mtv_operator.instancetypes import implied, preferences
 
 BUS = "sata"
-DEFAULT_NETWORK = "default"
 
 
 def networks(
@@ -18,34 +18,14 @@ def networks(
     if not devices.interfaces and not spec.networks:
         if devices.autoattach_pod_interface is False:
             return spec
-        network = kubevirt.Network(name=DEFAULT_NETWORK, pod=kubevirt.PodNetwork())
-        interfaces: tuple[kubevirt.Interface, ...] = (kubevirt.Interface(name=DEFAULT_NETWORK),)
-        spec = msgspec.structs.replace(spec, networks=(network,))
-    else:
-        interfaces = devices.interfaces
+        spec = implied.pod_interface(spec)
+        devices = spec.domain.devices
     on_pod = {one.name for one in spec.networks if one.pod is not None}
     bound = tuple(
-        _bound(one, binding) if one.name in on_pod and not is_bound(one) else one
-        for one in interfaces
+        _bound(one, binding) if one.name in on_pod and not preferences.is_bound(one) else one
+        for one in devices.interfaces
     )
     return _with_devices(spec, msgspec.structs.replace(devices, interfaces=bound))
-
-
-def is_bound(interface: kubevirt.Interface) -> bool:
-    """Tell whether the interface says how it is connected."""
-    return any(
-        one is not None
-        for one in (
-            interface.bridge,
-            interface.masquerade,
-            interface.sriov,
-            interface.slirp,
-            interface.macvtap,
-            interface.passt,
-            interface.passt_binding,
-            interface.binding,
-        )
-    )
 
 
 def _bound(interface: kubevirt.Interface, binding: str) -> kubevirt.Interface:
@@ -56,16 +36,11 @@ def _bound(interface: kubevirt.Interface, binding: str) -> kubevirt.Interface:
 
 def devices(spec: kubevirt.VirtualMachineInstanceSpec) -> kubevirt.VirtualMachineInstanceSpec:
     """Give each volume a disk, and disks, inputs and the watchdog what they leave open."""
+    spec = implied.disks(spec)
     given = spec.domain.devices
-    used = {one.name for one in given.disks} | {one.name for one in given.filesystems}
-    added = tuple(
-        kubevirt.Disk(name=one.name)
-        for one in spec.volumes
-        if one.name not in used and one.memory_dump is None
-    )
     changed = msgspec.structs.replace(
         given,
-        disks=tuple(_disk(one) for one in (*given.disks, *added)),
+        disks=tuple(_disk(one) for one in given.disks),
         inputs=tuple(
             msgspec.structs.replace(one, bus=one.bus or "usb", type=one.type or "tablet")
             for one in given.inputs

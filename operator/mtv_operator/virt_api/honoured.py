@@ -63,7 +63,7 @@ domain.devices.interfaces[].dhcpOptions.*
 """
 
 _VM = """
-running runStrategy template.metadata.* dataVolumeTemplates[].*
+running runStrategy template.metadata.* dataVolumeTemplates[].* instancetype.* preference.*
 """
 
 Tree = dict[str, "Tree"]

@@ -279,6 +279,7 @@ def world_of(
         ),
         pod=lambda namespace, name: client.find(core.Pod, name, namespace),
         evacuate=lambda vmi, node: _evacuate(client, vmi, node),
+        reader=client,
     )
 
 

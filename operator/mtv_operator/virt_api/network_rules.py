@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from mtv.api import kubevirt
-from mtv_operator.virt_api import device_defaults
+from mtv_operator.instancetypes import preferences
 from mtv_operator.virt_api.causes import DUPLICATE, NOT_FOUND, NOT_SUPPORTED, REQUIRED, Cause
 
 MODELS = ("e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139", "virtio", "vmxnet3")
@@ -87,7 +87,7 @@ def _interface(
     if interface.masquerade is not None and network is not None and not on_pod:
         message = "Masquerade interface only implemented with pod network"
         yield Cause(field=f"{field}.name", message=message)
-    if network is not None and not on_pod and not device_defaults.is_bound(interface):
+    if network is not None and not on_pod and not preferences.is_bound(interface):
         message = f"{field} needs a binding on a network that is not the pod's"
         yield Cause(field=field, message=message, reason=REQUIRED)
     if interface.model and interface.model not in MODELS:

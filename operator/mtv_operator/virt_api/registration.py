@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtv.api import forklift, kubevirt
+from mtv.api import forklift, instancetype, kubevirt
 from mtv_operator.virt_api import discovery, uploads
 
 NAMESPACE, SERVICE = "kubevirt", "virt-api"
@@ -94,6 +94,34 @@ VALIDATING: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
         "Ignore",
     ),
     (
+        "virtualmachineinstancetype-validator.instancetype.kubevirt.io",
+        "/instancetype-validate",
+        "virtualmachineinstancetypes",
+        ("CREATE", "UPDATE"),
+        "Fail",
+    ),
+    (
+        "virtualmachineclusterinstancetype-validator.instancetype.kubevirt.io",
+        "/instancetype-validate",
+        "virtualmachineclusterinstancetypes",
+        ("CREATE", "UPDATE"),
+        "Fail",
+    ),
+    (
+        "virtualmachinepreference-validator.instancetype.kubevirt.io",
+        "/preference-validate",
+        "virtualmachinepreferences",
+        ("CREATE", "UPDATE"),
+        "Fail",
+    ),
+    (
+        "virtualmachineclusterpreference-validator.instancetype.kubevirt.io",
+        "/preference-validate",
+        "virtualmachineclusterpreferences",
+        ("CREATE", "UPDATE"),
+        "Fail",
+    ),
+    (
         "replicaset-stored-only.kubevirt.io",
         "/stored-only-validate",
         "virtualmachineinstancereplicasets",
@@ -116,8 +144,17 @@ VALIDATING: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
         "Ignore",
     ),
 )
-# Whose resources these are, where they are not KubeVirt's.
-FORKLIFT = ("plans", "storagemaps")
+# Whose resources these are, and in which versions, where they are not KubeVirt's own.
+_KUBEVIRT = (kubevirt.GROUP, ("v1", "v1alpha3"))
+_ELSEWHERE: dict[str, tuple[str, tuple[str, ...]]] = {
+    EVICTIONS: ("", ("v1",)),
+    "plans": (forklift.GROUP, ("v1beta1",)),
+    "storagemaps": (forklift.GROUP, ("v1beta1",)),
+    **{
+        kind.resource.plural: (instancetype.GROUP, (instancetype.VERSION, *instancetype.OLDER))
+        for kind in instancetype.KINDS
+    },
+}
 
 
 def objects(
@@ -211,6 +248,7 @@ def _webhooks(
 def _webhook(
     name: str, path: str, resource: str, operations: tuple[str, ...], policy: str, *, bundle: str
 ) -> Document:
+    group, versions = _ELSEWHERE.get(resource, _KUBEVIRT)
     return {
         "name": name,
         "admissionReviewVersions": ["v1"],
@@ -224,26 +262,14 @@ def _webhook(
         },
         "rules": [
             {
-                "apiGroups": [_group(resource)],
-                "apiVersions": _versions(resource),
+                "apiGroups": [group],
+                "apiVersions": list(versions),
                 "operations": list(operations),
                 "resources": [resource],
-                "scope": "Namespaced",
+                "scope": "Cluster" if "cluster" in resource else "Namespaced",
             }
         ],
     }
-
-
-def _group(resource: str) -> str:
-    if resource == EVICTIONS:
-        return ""
-    return forklift.GROUP if resource in FORKLIFT else kubevirt.GROUP
-
-
-def _versions(resource: str) -> list[str]:
-    if resource == EVICTIONS:
-        return ["v1"]
-    return ["v1beta1"] if resource in FORKLIFT else ["v1", "v1alpha3"]
 
 
 # Where each kind that is registered lives.

@@ -31,8 +31,8 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
-def virtual_machine(vm: kubevirt.VirtualMachine) -> list[Cause]:
-    """Return what is wrong with a VM."""
+def virtual_machine(vm: kubevirt.VirtualMachine, *, sized: bool = True) -> list[Cause]:
+    """Return what is wrong with a VM; `sized`: its template must say its memory."""
     found = list(_name(vm.metadata.name))
     found += _running(vm.spec)
     template = vm.spec.template
@@ -46,7 +46,6 @@ def virtual_machine(vm: kubevirt.VirtualMachine) -> list[Cause]:
         )
         return found
     found += _labels(template.metadata.labels, "spec.template.metadata.labels")
-    sized = vm.spec.instancetype is None
     found += instance_spec(template.spec, "spec.template.spec", sized=sized)
     found += _data_volume_templates(vm)
     return found

@@ -7,6 +7,7 @@ import hashlib
 import msgspec
 
 from mtv.api import kubevirt, meta, well_known
+from mtv_operator.instancetypes.applying import Template
 from mtv_operator.virt_controller import hotplug
 from mtv_operator.virt_launcher.domain import firmware
 
@@ -31,19 +32,25 @@ def template_digest(vm: kubevirt.VirtualMachine) -> str:
             volumes=tuple(one for one in spec.volumes if one.name not in come_and_go),
             domain=msgspec.structs.replace(spec.domain, devices=devices),
         )
-    return hashlib.sha256(_encoder.encode(spec)).hexdigest()[:16]
+    named = vm.spec.instancetype, vm.spec.preference
+    told = spec if named == (None, None) else (spec, *named)
+    return hashlib.sha256(_encoder.encode(told)).hexdigest()[:16]
 
 
-def of(vm: kubevirt.VirtualMachine, *, paused: bool = False) -> kubevirt.VirtualMachineInstance:
-    """Return the instance to create. The VM must have a template spec."""
+def of(
+    vm: kubevirt.VirtualMachine, *, paused: bool = False, made: Template | None = None
+) -> kubevirt.VirtualMachineInstance:
+    """Return the instance to create. The VM must have a template spec.
+
+    `made` is what instance type and preference make of the template.
+    """
     template = vm.spec.template
     assert template.spec is not None
-    spec = template.spec
+    made = made or Template(spec=template.spec, annotations=template.metadata.annotations)
+    spec = made.spec
     if paused:
         spec = msgspec.structs.replace(spec, start_strategy="Paused")
-    annotations = {
-        key: value for key, value in template.metadata.annotations.items() if key not in NOT_COPIED
-    }
+    annotations = {key: value for key, value in made.annotations.items() if key not in NOT_COPIED}
     annotations[well_known.VM_GENERATION] = str(vm.metadata.generation)
     annotations[well_known.TEMPLATE_DIGEST] = template_digest(vm)
     instance = kubevirt.VirtualMachineInstance(

@@ -12,7 +12,8 @@ from datetime import datetime
 
 import msgspec
 
-from mtv.api import cdi, kubevirt, meta, well_known
+from mtv.api import apps, cdi, kubevirt, meta, well_known
+from mtv_operator.instancetypes import lookup
 from mtv_operator.reconciling import Decision
 from mtv_operator.virt_controller import (
     conditions,
@@ -21,6 +22,7 @@ from mtv_operator.virt_controller import (
     phases,
     printable_status,
     run_strategy,
+    sizing,
     start_failure,
 )
 from mtv_operator.virt_controller.run_strategy import Course, Wish
@@ -32,6 +34,9 @@ RESTART_MESSAGE = "a non-live-updatable field was changed in the template spec"
 ORPHAN = "orphan"  # metav1.FinalizerOrphanDependents
 NAME_TAKEN = "NameTaken"
 DATA_VOLUME_ERROR = "DataVolumeError"
+# Failures that are gone as soon as their cause is, whether or not an instance is made.
+PASSING = (DATA_VOLUME_ERROR, sizing.NO_INSTANCETYPE, sizing.NO_PREFERENCE)
+LOOK_FOR_MISSING_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,7 @@ class Observed:
     vm: kubevirt.VirtualMachine
     instance: kubevirt.VirtualMachineInstance | None = None
     data_volumes: Mapping[str, cdi.DataVolume] = field(default_factory=dict)  # of its templates
+    named: lookup.Found = lookup.NOTHING  # its instance type and preference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +98,22 @@ class CreateDataVolume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoreRevision:
+    """Keep what an instance type or a preference is now."""
+
+    revision: apps.ControllerRevision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Say:
+    """Record an event on the VM."""
+
+    reason: str
+    message: str
+    type: str = "Warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SwitchOn:
     """Change the spec so that the VM runs: a start of a Halted VM."""
 
@@ -105,6 +127,8 @@ Action = (
     | ReleaseInstance
     | MarkGeneration
     | CreateDataVolume
+    | StoreRevision
+    | Say
     | SwitchOn
 )
 Plan = Decision[Action, kubevirt.VirtualMachineStatus]
@@ -127,6 +151,9 @@ def decide(observed: Observed, now: datetime) -> Plan:
         return Decision(actions=(AddFinalizer(),))
     if instance is not None and owner is None and not phases.is_going(instance):
         return Decision(actions=(Adopt(),))
+    kept = _with_kept(observed)
+    if kept is not None:
+        return kept
     missing = data_volume_templates.missing(vm, observed.data_volumes)
     if missing:
         return Decision(actions=tuple(CreateDataVolume(volume=one) for one in missing))
@@ -147,11 +174,35 @@ def decide(observed: Observed, now: datetime) -> Plan:
     leaving = instance is not None and (phases.is_final(instance) or phases.is_going(instance))
     if strategy is not None and course.wish is not Wish.WAIT and not leaving:
         status = msgspec.structs.replace(status, run_strategy=strategy)
-    return Decision(
-        status=status,
-        actions=_actions(observed, instance, course, recorded),
-        requeue_after_s=course.wait_s + 0.05 if course.wish is Wish.WAIT else None,
+    again_s = course.wait_s + 0.05 if course.wish is Wish.WAIT else None
+    if course.wish is Wish.START and sizing.trouble(vm, observed.named):
+        again_s = LOOK_FOR_MISSING_S
+    actions = (*_said(recorded, status), *_actions(observed, instance, course, recorded))
+    return Decision(status=status, actions=actions, requeue_after_s=again_s)
+
+
+def _with_kept(observed: Observed) -> Plan | None:
+    """Keep what instance type and preference are, before anything is made of them."""
+    status = observed.vm.status or kubevirt.VirtualMachineStatus()
+    kept = sizing.kept(observed.vm, observed.named)
+    changed = msgspec.structs.replace(
+        status, instancetype_ref=kept.instancetype_ref, preference_ref=kept.preference_ref
     )
+    if changed == status or sizing.trouble(observed.vm, observed.named):
+        return None
+    made = tuple(StoreRevision(revision=one) for one in kept.to_make)
+    return Decision(status=changed, actions=made)
+
+
+def _said(
+    before: kubevirt.VirtualMachineStatus, after: kubevirt.VirtualMachineStatus
+) -> tuple[Say, ...]:
+    """Return the event of a failure that is new."""
+    new = conditions.find(after.conditions, "Failure")
+    old = conditions.find(before.conditions, "Failure")
+    if new is None or (old is not None and (old.reason, old.message) == (new.reason, new.message)):
+        return ()
+    return (Say(reason=new.reason or "Failure", message=new.message or ""),)
 
 
 def _recorded(
@@ -180,8 +231,11 @@ def _actions(
     if course.wish is Wish.START and vm.spec.template.spec is not None:
         if not data_volume_templates.are_ready(vm, observed.data_volumes):
             return ()
+        if sizing.trouble(vm, observed.named) is not None:
+            return ()
         paused = run_strategy.wants_paused(recorded.state_change_requests)
-        return (CreateInstance(instance=new_instance.of(vm, paused=paused)),)
+        made = sizing.template(vm, observed.named)
+        return (CreateInstance(instance=new_instance.of(vm, paused=paused, made=made)),)
     if course.wish is Wish.SWITCH_ON:
         return (SwitchOn(),)
     if instance is None:
@@ -322,6 +376,12 @@ def _with_failure(
             message="spec.template.spec is missing",
         )
         return conditions.put(found, failure, now)
+    trouble = sizing.trouble(observed.vm, observed.named)
+    if trouble is not None and wanted:
+        failure = Condition(
+            type="Failure", status="True", reason=trouble.reason, message=trouble.message
+        )
+        return conditions.put(found, failure, now)
     why = data_volume_templates.trouble(observed.vm, observed.data_volumes)
     if instance is None and wanted and why:
         failure = Condition(type="Failure", status="True", reason=DATA_VOLUME_ERROR, message=why)
@@ -329,7 +389,7 @@ def _with_failure(
     if (
         instance is None
         and wanted
-        and not conditions.has_reason(found, "Failure", "True", DATA_VOLUME_ERROR)
+        and not any(conditions.has_reason(found, "Failure", "True", one) for one in PASSING)
     ):
         return found
     return conditions.without(found, "Failure")

@@ -8,7 +8,8 @@ from typing import assert_never
 import msgspec
 
 from mtv import errors
-from mtv.api import cdi, json_patch, kubevirt, meta, well_known
+from mtv.api import apps, cdi, json_patch, kubevirt, meta, well_known
+from mtv_operator.instancetypes import lookup
 from mtv_operator.objects import Cache, Client, Key
 from mtv_operator.virt_controller import conditions, data_volume_templates, virtual_machine
 from mtv_operator.virt_controller.virtual_machine import Observed
@@ -37,7 +38,10 @@ class VirtualMachineController:
         if vm is None:
             return None
         return Observed(
-            vm=vm, instance=self._instances.get(*key), data_volumes=self._volumes_of(vm)
+            vm=vm,
+            instance=self._instances.get(*key),
+            data_volumes=self._volumes_of(vm),
+            named=lookup.of_vm(vm, self._client),
         )
 
     def _volumes_of(self, vm: kubevirt.VirtualMachine) -> dict[str, cdi.DataVolume]:
@@ -72,6 +76,10 @@ class VirtualMachineController:
                 self._create(observed, new)
             case virtual_machine.CreateDataVolume(volume=volume):
                 self._create_data_volume(vm, volume)
+            case virtual_machine.StoreRevision(revision=revision):
+                self._store(vm, revision)
+            case virtual_machine.Say(reason=reason, message=message, type=kind):
+                self._client.record(vm, reason, message, type=kind, component=COMPONENT)
             case virtual_machine.SwitchOn():
                 self._switch_on(vm)
             case virtual_machine.DeleteInstance(uid=uid):
@@ -111,6 +119,15 @@ class VirtualMachineController:
             return
         message = f"Created DataVolume {volume.metadata.name}"
         self._client.record(vm, "SuccessfulDataVolumeCreate", message, component=COMPONENT)
+
+    def _store(self, vm: kubevirt.VirtualMachine, revision: apps.ControllerRevision) -> None:
+        """Keep a revision. One of the same name has the same uid and generation in it."""
+        try:
+            self._client.create(revision)
+        except errors.AlreadyExists:
+            return
+        message = f"Created ControllerRevision {revision.metadata.name}"
+        self._client.record(vm, "SuccessfulCreate", message, component=COMPONENT)
 
     def _say_failure(self, observed: Observed, message: str) -> None:
         """Store why the instance cannot be made."""
