@@ -6,13 +6,13 @@ follows them. What was written can be seen, changed and started again with `kube
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mtv import errors
-from mtv.cli import options, sources
+from mtv.cli import options, package_import, sources
 from mtv.cli.options import Format
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ app = typer.Typer(add_completion=False)
 EXAMPLES = (
     'Examples: `mtv import web1 --from vc --network "VM Network=pod" --storage LocalDS_0=local '
     "--dry-run` · the same with --start · `mtv import db1 db2 --from vc "
-    "--network prod=nets/vlan100 --storage ds1=shared --target-namespace prod --plan databases`"
+    "--network prod=nets/vlan100 --storage ds1=shared --target-namespace prod --plan databases` · "
+    "`mtv import app --from /srv/app.ova`"
 )
 POD, IGNORED = "pod", "ignored"
 
@@ -60,7 +61,9 @@ class Wish:
 @app.command("import", epilog=EXAMPLES)
 def import_vms(
     vms: Annotated[list[str], typer.Argument(help="Names, paths or ids of VMs.")],
-    provider: Annotated[str, typer.Option("--from", help="The Provider they are at.")],
+    provider: Annotated[
+        str, typer.Option("--from", help="The Provider they are at, or an OVA: a path or URL.")
+    ],
     network: Annotated[
         list[str],
         typer.Option(
@@ -115,9 +118,16 @@ def import_vms(
         verify=verify,
         virtio=virtio,
     )
-    _refuse_files(wish)
+    if wish.name and len(wish.vms) != 1:
+        raise errors.BadInput(
+            f"one name for {len(wish.vms)} VMs", field="--name", hint="import them one by one"
+        )
     client = options.connect(kubeconfig)
-    source = sources.find(client, provider, namespace)
+    if package_import.is_package(provider):
+        source = package_import.provider_of(client, provider, namespace)
+        wish = replace(wish, provider=source.metadata.name)
+    else:
+        source = sources.find(client, provider, namespace)
     _run(client, source, wish, dry_run=dry_run, wait=wait, output=output)
 
 
@@ -128,8 +138,10 @@ def _run(
     from mtv.planning import plan as planning
 
     inventory = sources.inventory(client, source)
-    network_map, storage_map, plan = build(wish, inventory)
     target = checking.target(client)
+    if source.spec.type == package_import.TYPE:
+        wish = package_import.with_defaults(wish, inventory, target)
+    network_map, storage_map, plan = build(wish, inventory)
     planned = planning.build(
         inventory, plan, network_map, storage_map, provider=source, target=target
     )
@@ -144,6 +156,7 @@ def _run(
         )
     if dry_run:
         return
+    package_import.store(client, source)
     _go(client, [network_map, storage_map, plan], wait=wait)
 
 
@@ -156,19 +169,6 @@ def _first_suggestion(problems: tuple[object, ...]) -> str:
         ),
         "",
     )
-
-
-def _refuse_files(wish: Wish) -> None:
-    if wish.provider.lower().endswith((".ova", ".ovf")):
-        raise errors.BadInput(
-            f"{wish.provider}: OVA files cannot be imported yet",
-            field="--from",
-            hint="--from takes the name of a Provider: mtv provider list",
-        )
-    if wish.name and len(wish.vms) != 1:
-        raise errors.BadInput(
-            f"one name for {len(wish.vms)} VMs", field="--name", hint="import them one by one"
-        )
 
 
 def build(wish: Wish, inventory: Inventory) -> tuple[NetworkMap, StorageMap, Plan]:
@@ -325,7 +325,7 @@ def _go(client: Client, wanted: list[Object], *, wait: bool) -> None:
     from mtv.api import meta
     from mtv.api.forklift import Plan
     from mtv.cli import plan as plans
-    from mtv.cli.provider import ensure_host
+    from mtv.cli.provider_objects import ensure_host
 
     metadata = wanted[-1].metadata
     if client.find(Plan, metadata.name, metadata.namespace) is not None:

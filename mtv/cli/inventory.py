@@ -25,72 +25,50 @@ app = typer.Typer(
 )
 
 Provider = Annotated[str, typer.Argument(help="Name of the Provider.", show_default=False)]
+Named = Annotated[str, typer.Option("--provider", help="The same, as an option.")]
 Watch = Annotated[
     bool, typer.Option("--watch", "-w", help="Go on and print what changes, until Ctrl-C.")
 ]
 
-
-@app.command(
-    epilog="Examples: `mtv inventory vms vc` · `mtv inventory vms vc -o wide` · "
-    "`mtv inventory vms vc -o json --watch`"
-)
-def vms(
-    provider: Provider,
-    output: options.Output = Format.TABLE,
-    watch: Watch = False,
-    namespace: options.Namespace = "mtv",
-    kubeconfig: options.Kubeconfig = "",
-) -> None:
-    """List virtual machines; `-o wide` adds firmware, tools, host and concerns."""
-    _show("vms", provider, output, watch, namespace, kubeconfig)
-
-
-@app.command(epilog="Examples: `mtv inventory networks vc` · `mtv inventory networks vc -o yaml`")
-def networks(
-    provider: Provider,
-    output: options.Output = Format.TABLE,
-    watch: Watch = False,
-    namespace: options.Namespace = "mtv",
-    kubeconfig: options.Kubeconfig = "",
-) -> None:
-    """List networks: port groups, distributed ones, opaque ones."""
-    _show("networks", provider, output, watch, namespace, kubeconfig)
+# Each command: what it lists, and examples.
+LISTS = {
+    "vms": (
+        "List virtual machines; `-o wide` adds firmware, tools, host and concerns.",
+        "`mtv inventory vms vc` · `mtv inventory vms vc -o wide` · "
+        "`mtv inventory vms --provider ovas -o json --watch`",
+    ),
+    "networks": (
+        "List networks: port groups, distributed ones, opaque ones.",
+        "`mtv inventory networks vc` · `mtv inventory networks vc -o yaml`",
+    ),
+    "datastores": ("List datastores.", "`mtv inventory datastores vc -o wide`"),
+    "hosts": ("List ESXi hosts.", "`mtv inventory hosts vc -o wide`"),
+    "clusters": ("List clusters.", "`mtv inventory clusters vc`"),
+}
 
 
-@app.command(epilog="Examples: `mtv inventory datastores vc -o wide`")
-def datastores(
-    provider: Provider,
-    output: options.Output = Format.TABLE,
-    watch: Watch = False,
-    namespace: options.Namespace = "mtv",
-    kubeconfig: options.Kubeconfig = "",
-) -> None:
-    """List datastores."""
-    _show("datastores", provider, output, watch, namespace, kubeconfig)
+def _listing(kind: str) -> Callable[..., None]:
+    """Return the command that lists one kind."""
+
+    def listing(
+        provider: Provider = "",
+        named: Named = "",
+        output: options.Output = Format.TABLE,
+        watch: Watch = False,
+        namespace: options.Namespace = "mtv",
+        kubeconfig: options.Kubeconfig = "",
+    ) -> None:
+        if bool(provider) == bool(named):
+            raise errors.BadInput(
+                "name the provider once", field="PROVIDER", hint=f"mtv inventory {kind} PROVIDER"
+            )
+        _show(kind, provider or named, output, watch, namespace, kubeconfig)
+
+    return listing
 
 
-@app.command(epilog="Examples: `mtv inventory hosts vc -o wide`")
-def hosts(
-    provider: Provider,
-    output: options.Output = Format.TABLE,
-    watch: Watch = False,
-    namespace: options.Namespace = "mtv",
-    kubeconfig: options.Kubeconfig = "",
-) -> None:
-    """List ESXi hosts."""
-    _show("hosts", provider, output, watch, namespace, kubeconfig)
-
-
-@app.command(epilog="Examples: `mtv inventory clusters vc`")
-def clusters(
-    provider: Provider,
-    output: options.Output = Format.TABLE,
-    watch: Watch = False,
-    namespace: options.Namespace = "mtv",
-    kubeconfig: options.Kubeconfig = "",
-) -> None:
-    """List clusters."""
-    _show("clusters", provider, output, watch, namespace, kubeconfig)
+for _kind, (_help, _examples) in LISTS.items():
+    app.command(_kind, help=_help, epilog=f"Examples: {_examples}")(_listing(_kind))
 
 
 def _show(
@@ -98,7 +76,7 @@ def _show(
 ) -> None:
     client = options.connect(kubeconfig)
     found = sources.find(client, provider, namespace)
-    with sources.session(client, found) as session:
+    with sources.access_of(client, found).open() as session:
         if not watch:
             inventory = session.pull()
             for note in inventory.notes:

@@ -211,7 +211,7 @@ def create(
     """Make a plan of maps that are there; `mtv import` makes maps and plan in one go."""
     from mtv.api import forklift, meta
     from mtv.cli import sources
-    from mtv.cli.provider import ensure_host
+    from mtv.cli.provider_objects import ensure_host
 
     client = options.connect(kubeconfig)
     sources.find(client, source, namespace)

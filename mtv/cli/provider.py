@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mtv import errors
-from mtv.cli import options, sources
+from mtv.cli import options, provider_objects, sources
 from mtv.cli.options import Format
 
 if TYPE_CHECKING:
-    from mtv.api.core import Secret
     from mtv.api.forklift import Condition, Provider
-    from mtv_operator.migration.access import Access
+    from mtv_operator.migration.access import Access, PackageAccess
     from mtv_operator.objects import Client
 
 app = typer.Typer(
@@ -41,9 +40,15 @@ Name = Annotated[str, typer.Argument(help="Name of the Provider.", show_default=
 )
 def add(
     name: Name,
-    url: Annotated[str, typer.Option(help="https://vcenter.example.org/sdk", show_default=False)],
-    user: Annotated[str, typer.Option(help="administrator@vsphere.local", show_default=False)],
-    type_: Annotated[str, typer.Option("--type", help="Kind of source.")] = "vsphere",
+    url: Annotated[
+        str,
+        typer.Option(
+            help="https://vcenter.example.org/sdk; of OVAs a folder, a file, or https://….ova",
+            show_default=False,
+        ),
+    ],
+    user: Annotated[str, typer.Option(help="administrator@vsphere.local")] = "",
+    type_: Annotated[str, typer.Option("--type", help="vsphere or ova.")] = "vsphere",
     password_file: Annotated[
         Path | None, typer.Option(help="File with the password in its first line.")
     ] = None,
@@ -64,27 +69,39 @@ def add(
     namespace: options.Namespace = "mtv",
     kubeconfig: options.Kubeconfig = "",
 ) -> None:
-    """Add a vCenter or an ESXi host as a source of VMs.
+    """Add a vCenter, an ESXi host, or OVAs and OVFs as a source of VMs.
 
     The login is tried first: if it fails, nothing is stored (unless --no-wait).
     """
-    from mtv_operator.migration.access import Access
+    from mtv_operator.migration.access import Access, PackageAccess
 
     _check_name(name, type_)
     _check_trust(cacert, thumbprint, insecure)
-    wanted = Access(
-        url=_full_url(url),
-        user=user,
-        password=_password(user, password_file, from_stdin=password_stdin),
-        ca_pem=_read(cacert, "--cacert") if cacert else "",
-        thumbprint=thumbprint,
-        insecure=insecure,
-    )
+    ca_pem = _read(cacert, "--cacert") if cacert else ""
+    wanted: Access | PackageAccess
+    if type_ == "ova":
+        wanted = PackageAccess(
+            url=package_url(url),
+            name=name,
+            user=user,
+            password=_password(user, password_file, from_stdin=password_stdin) if user else "",
+            ca_pem=ca_pem,
+            insecure=insecure,
+        )
+    else:
+        wanted = Access(
+            url=_full_url(url),
+            user=_needed_user(user),
+            password=_password(user, password_file, from_stdin=password_stdin),
+            ca_pem=ca_pem,
+            thumbprint=thumbprint,
+            insecure=insecure,
+        )
     client = options.connect(kubeconfig)
     _refuse_twice(client, name, namespace)
     if wait:
-        _try_login(wanted)
-    created = create(client, name, namespace, wanted)
+        _try(wanted)
+    created = provider_objects.create(client, name, namespace, wanted)
     print(f"provider.forklift.konveyor.io/{name} created", flush=True)
     if wait:
         _wait_until_ready(client, created, timeout_s)
@@ -99,9 +116,11 @@ def _check_name(name: str, type_: str) -> None:
             field="NAME",
             hint="lower-case letters, digits and dashes, at most 63 characters",
         )
-    if type_ != "vsphere":
+    if type_ not in ("vsphere", "ova"):
         raise errors.BadInput(
-            f"{type_!r} is not supported yet", field="--type", hint="vsphere is: vCenter or ESXi"
+            f"{type_!r} is not supported yet",
+            field="--type",
+            hint="vsphere is: vCenter or ESXi; ova is: packages in a folder or at a URL",
         )
 
 
@@ -111,6 +130,25 @@ def _check_trust(cacert: Path | None, thumbprint: str, insecure: bool) -> None:
             "--cacert, --thumbprint and --insecure exclude each other",
             hint="give the one way in which the server's certificate is to be checked",
         )
+
+
+def _needed_user(user: str) -> str:
+    if not user:
+        raise errors.BadInput(
+            "it must be given", field="--user", hint="for instance administrator@vsphere.local"
+        )
+    return user
+
+
+def package_url(url: str) -> str:
+    """Return where packages lie, as it is stored: absolute. Raises BadInput."""
+    from mtv.providers.ova import location
+
+    text = url if "://" in url or ":/" in url else str(Path(url).absolute())
+    try:
+        return location.parse(text).text
+    except errors.BadInput as fault:
+        raise errors.BadInput(fault.message, field="--url", hint=fault.hint) from fault
 
 
 def _full_url(url: str) -> str:
@@ -167,86 +205,16 @@ def _refuse_twice(client: Client, name: str, namespace: str) -> None:
         )
 
 
-def _try_login(wanted: Access) -> None:
-    """Log in and out. Raises what only a person can mend; a source that is away may come back."""
+def _try(wanted: Access | PackageAccess) -> None:
+    """Log in and out, or read. Raises what only a person can mend; who is away may come back."""
+    from mtv_operator.migration.access import PackageAccess
+
     try:
-        with wanted.open():
-            return
+        with wanted.open() as opened:
+            if isinstance(wanted, PackageAccess):
+                opened.pull()
     except errors.Retryable as fault:
         print(f"note: not reachable from here ({fault}); the controller tries too", file=sys.stderr)
-
-
-def create(client: Client, name: str, namespace: str, wanted: Access) -> Provider:
-    """Store Secret and Provider, the one owned by the other; both or none."""
-    import msgspec
-
-    from mtv.api import core, forklift, meta
-
-    ensure_host(client, namespace)
-    secret = client.create(_secret(name, namespace, wanted))
-    try:
-        provider = client.create(
-            forklift.Provider(
-                metadata=meta.ObjectMeta(name=name, namespace=namespace),
-                spec=forklift.ProviderSpec(
-                    type="vsphere",
-                    url=wanted.url,
-                    secret=meta.ObjectReference(
-                        name=secret.metadata.name, namespace=secret.metadata.namespace
-                    ),
-                ),
-            )
-        )
-        owner = msgspec.to_builtins(meta.owner_of(provider, controller=False))
-        client.patch(
-            core.Secret, secret.metadata.name, namespace, {"metadata": {"ownerReferences": [owner]}}
-        )
-    except BaseException:
-        client.delete(core.Secret, secret.metadata.name, namespace)
-        raise
-    return provider
-
-
-def _secret(name: str, namespace: str, wanted: Access) -> Secret:
-    from mtv.api import core, meta
-    from mtv_operator.migration import access
-
-    texts = {access.USER: wanted.user, access.PASSWORD: wanted.password, access.URL: wanted.url}
-    if wanted.ca_pem:
-        texts[access.CA] = wanted.ca_pem
-    if wanted.thumbprint:
-        texts[access.THUMBPRINT] = wanted.thumbprint
-    texts[access.INSECURE] = "true" if wanted.insecure else "false"
-    return core.Secret(
-        metadata=meta.ObjectMeta(
-            generate_name=f"{name}-vsphere-",
-            namespace=namespace,
-            labels={
-                "createdForProviderType": "vsphere",
-                "createdForResourceType": "providers",
-                "createdForResource": name,
-            },
-        ),
-        type="Opaque",
-        data={key: text.encode() for key, text in texts.items()},
-    )
-
-
-def ensure_host(client: Client, namespace: str) -> None:
-    """Make the Provider `host`, which means the cluster itself, where it is missing."""
-    import contextlib
-
-    from mtv.api import forklift, meta
-
-    if client.find(forklift.Provider, "host", namespace) is not None:
-        return
-    with contextlib.suppress(errors.AlreadyExists):
-        client.create(
-            forklift.Provider(
-                metadata=meta.ObjectMeta(name="host", namespace=namespace),
-                spec=forklift.ProviderSpec(type="openshift", url="", secret=meta.ObjectReference()),
-            )
-        )
 
 
 def _wait_until_ready(client: Client, created: Provider, timeout_s: float) -> None:
@@ -260,7 +228,7 @@ def _wait_until_ready(client: Client, created: Provider, timeout_s: float) -> No
             return
         refused = next((c for c in _critical(provider) if c.reason != "Unreachable"), None)
         if refused is not None:
-            remove(client, provider)
+            provider_objects.remove(client, provider)
             kind = errors.Forbidden if refused.type == "ConnectionAuthFailed" else _Refused
             raise kind(
                 f"provider {name}: {refused.type}: {refused.message}; it was removed again",
@@ -294,19 +262,6 @@ def _critical(provider: Provider) -> list[Condition]:
 def _is_true(provider: Provider, kind: str) -> bool:
     conditions = provider.status.conditions if provider.status else ()
     return any(c.type == kind and c.status == "True" for c in conditions)
-
-
-def remove(client: Client, provider: Provider) -> None:
-    """Delete a Provider and the Secret that was made for it."""
-    from mtv.api import core, forklift
-
-    metadata = provider.metadata
-    client.delete(forklift.Provider, metadata.name, metadata.namespace)
-    reference = provider.spec.secret
-    namespace = reference.namespace or metadata.namespace
-    secret = client.find(core.Secret, reference.name, namespace) if reference.name else None
-    if secret and any(o.uid == metadata.uid for o in secret.metadata.owner_references):
-        client.delete(core.Secret, secret.metadata.name, namespace, uid=secret.metadata.uid)
 
 
 @app.command("list", epilog="Examples: `mtv provider list -A` · `mtv provider list -o json`")
@@ -384,6 +339,12 @@ def log_in(
     """Log in at a provider from this machine, and say what is there."""
     client = options.connect(kubeconfig)
     provider = sources.find(client, name, namespace)
+    if provider.spec.type == "ova":
+        found = sources.inventory(client, provider)
+        print(f"{name}: {provider.spec.url} can be read: {len(found.vms)} VMs")
+        for note in found.notes:
+            print(f"note: {note}", file=sys.stderr)
+        return
     with sources.session(client, provider) as session:
         about = session.content.about
         print(f"{name}: logged in at {session.server} as {session.user}: {about.fullName}")
@@ -412,5 +373,5 @@ def delete(
             f"provider {name} is used by {', '.join(sorted(users))}",
             hint="delete these plans first, or use --force",
         )
-    remove(client, provider)
+    provider_objects.remove(client, provider)
     print(f"provider.forklift.konveyor.io/{name} deleted")

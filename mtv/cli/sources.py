@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mtv.api.forklift import Provider
     from mtv.inventory.model import Inventory
     from mtv.providers.vsphere.session import Session
+    from mtv_operator.migration.access import Opens
     from mtv_operator.objects import Client
 
 
@@ -39,30 +40,46 @@ def find(client: Client, name: str, namespace: str) -> Provider:
 
 
 def session(client: Client, provider: Provider) -> Session:
-    """Return a session for a Provider, not yet open. Raises BadInput, NotFound."""
+    """Return a session for a Provider of type vsphere, not yet open. Raises BadInput, NotFound."""
+    from mtv_operator.migration.access import Access
+
+    wanted = access_of(client, provider)
+    if not isinstance(wanted, Access):
+        raise errors.BadInput(
+            f"provider {provider.metadata.name} is of type {provider.spec.type!r}: nobody logs in "
+            "there",
+            hint=f"mtv inventory vms {provider.metadata.name} shows what it has",
+        )
+    return wanted.open()
+
+
+def access_of(client: Client, provider: Provider) -> Opens:
+    """Return how the source of a Provider is reached. Raises BadInput, NotFound."""
     from mtv.api.core import Secret
     from mtv_operator.migration import access
+    from mtv_operator.migration.provider import FOLLOWED
 
     name = f"{provider.metadata.namespace}/{provider.metadata.name}"
-    if provider.spec.type != "vsphere":
+    if provider.spec.type not in FOLLOWED:
         raise errors.BadInput(
             f"provider {name} is of type {provider.spec.type!r}, which has no inventory to read",
-            hint="providers of type vsphere have one: mtv provider list",
+            hint=f"providers of type {' or '.join(FOLLOWED)} have one: mtv provider list",
         )
     reference = provider.spec.secret
     namespace = reference.namespace or provider.metadata.namespace
     secret = client.find(Secret, reference.name, namespace) if reference.name else None
-    if secret is None:
+    wanted = access.of_any(provider, secret)
+    if wanted is None:
         raise errors.NotFound(
             f"the secret of provider {name} is missing: {namespace}/{reference.name or '(unset)'}",
             hint=f"mtv provider delete {provider.metadata.name}, and add it again",
         )
-    return access.of_provider(provider, secret).open()
+    return wanted
 
 
 def inventory(client: Client, provider: Provider) -> Inventory:
     """Read the whole inventory of a Provider."""
-    with session(client, provider) as opened:
+    with access_of(client, provider).open() as opened:
         return opened.pull()
 
 

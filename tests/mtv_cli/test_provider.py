@@ -150,7 +150,7 @@ def test_inventory_is_shown_in_every_format(cluster: Cluster) -> None:
         (["plan", "check", "nope"], 66, "there is no plan nope in namespace mtv"),
         (["plan", "start", "nope"], 66, "there is no plan nope"),
         (["import", "web9", "--from", "vc"], 66, "provider vc has no VM 'web9'"),
-        (["import", "web1", "--from", "disk.ova"], 65, "OVA files cannot be imported yet"),
+        (["import", "web1", "--from", "disk.ova"], 69, "No such file"),
         (["import", "web1", "web2", "--from", "vc", "--name", "x"], 65, "one name for 2 VMs"),
         (["import", "web1", "--from", "vc"], 1, 'add --network "VM Network=pod" --storage'),
         (["provider", "show", "nope"], 66, "there are: host (-n mtv), vc (-n mtv)"),
