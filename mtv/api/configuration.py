@@ -7,8 +7,10 @@ every pod network allows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 from mtv import errors
 from mtv.api import installation, meta, quantities
@@ -27,6 +29,14 @@ class Migrations:
     auto_converge: bool = True
     completion_timeout_per_gib_s: int = 150
     progress_timeout_s: int = 150
+    post_copy: bool = False
+    workload_disruption: bool | None = None  # as post_copy
+    max_downtime_ms: int | None = None
+    policy: str = ""  # the MigrationPolicy that these are from
+
+    def replaced(self, values: Mapping[str, Any]) -> Migrations:
+        """Return the same with other values of some fields."""
+        return replace(self, **values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +100,9 @@ def _migrations(given: installation.MigrationConfiguration | None) -> Migrations
         completion_timeout_per_gib_s=given.completion_timeout_per_gi_b
         or default.completion_timeout_per_gib_s,
         progress_timeout_s=given.progress_timeout or default.progress_timeout_s,
+        post_copy=bool(given.allow_post_copy),
+        workload_disruption=given.allow_workload_disruption,
+        max_downtime_ms=given.max_downtime_ms,
     )
 
 

@@ -15,11 +15,12 @@ from datetime import datetime
 import msgspec
 
 from mtv import errors
-from mtv.api import core, kubevirt, well_known
+from mtv.api import core, kubevirt, migrations, well_known
 from mtv.api.configuration import Migrations
 from mtv_operator.reconciling import Decision
-from mtv_operator.virt_controller import conditions, migration_pod, phases, pods
+from mtv_operator.virt_controller import conditions, migration_pod, migration_queue, phases, pods
 from mtv_operator.virt_controller.launcher_pod import Surroundings
+from mtv_operator.virt_controller.migration_queue import Waiting
 from mtv_operator.virt_controller.phases import Phase
 
 Vmi = kubevirt.VirtualMachineInstance
@@ -40,8 +41,9 @@ CANCELLED = "Live migration was cancelled before it began"
 class Observed:
     """A migration, its VMI with its pods, and what else is under way.
 
-    `busy` are the source nodes of other migrations that have begun; `older` the finished ones of
-    this VMI, the oldest first.
+    `busy` are the source nodes of other migrations that have begun, `waiting` those that could
+    begin; `older` the finished ones of this VMI, the oldest first. `policy` is known when it is
+    needed.
     """
 
     migration: Migration
@@ -50,6 +52,8 @@ class Observed:
     around: Surroundings
     settings: Migrations
     busy: tuple[str, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    policy: migrations.MigrationPolicy | None = None
     older: tuple[Migration, ...] = ()
 
     @property
@@ -155,20 +159,27 @@ def _pending(observed: Observed, vmi: Vmi, now: datetime) -> Plan:
     able = conditions.find(vmi.status.conditions if vmi.status else (), "LiveMigratable")
     if able is not None and able.status == "False":
         return _failed(observed, f"{able.reason}: {able.message}", now)
-    state = vmi.status.migration_state if vmi.status else None
-    other = state is not None and not state.completed
-    node = (vmi.status.node_name if vmi.status else None) or ""
-    full = (
-        len(observed.busy) >= observed.settings.parallel_per_cluster
-        or observed.busy.count(node) >= observed.settings.parallel_outbound_per_node
-    )
-    if phases.of(vmi) is not Phase.RUNNING or other or full or able is None:
+    mine = queued(observed.migration, vmi)
+    if mine is None or not migration_queue.may_begin(
+        mine, observed.waiting, observed.busy, observed.settings
+    ):
         return Decision(requeue_after_s=LOOK_S)
     try:
         pod = migration_pod.build(observed.migration, vmi, observed.around)
     except errors.BadInput as fault:
         return _failed(observed, str(fault), now)
     return Decision(actions=(CreatePod(pod=pod),), requeue_after_s=LOOK_S)
+
+
+def queued(found: Migration, vmi: Vmi) -> Waiting | None:
+    """Return where a migration stands in the queue; None while its VMI cannot be migrated."""
+    status = vmi.status or kubevirt.VirtualMachineInstanceStatus()
+    state = status.migration_state
+    other = state is not None and not state.completed
+    able = conditions.is_true(status.conditions, "LiveMigratable")
+    if other or not able or phases.of(vmi) is not Phase.RUNNING or phases.is_going(vmi):
+        return None
+    return migration_queue.waiting(found, status.node_name or "")
 
 
 def _scheduling(observed: Observed, now: datetime) -> Plan:
@@ -196,7 +207,8 @@ def _scheduled(observed: Observed, vmi: Vmi, now: datetime) -> Plan:
         return _failed(observed, "the target pod is gone", now)
     if source is None or pods.has_ended(source):
         return Decision(requeue_after_s=LOOK_S)  # the VMI's own controller says what that means
-    after = migration_pod.handed_over(observed.migration, vmi, source, target, observed.settings)
+    settings = migration_queue.with_policy(observed.settings, observed.policy)
+    after = migration_pod.handed_over(observed.migration, vmi, source, target, settings)
     message = (
         "Migration target pod is ready for preparation by virt-handler on node "
         f"{pods.node_of(target)}."

@@ -8,12 +8,21 @@ from typing import assert_never
 import msgspec
 
 from mtv import errors
-from mtv.api import configuration, core, installation, json_patch, kubevirt, well_known
+from mtv.api import (
+    configuration,
+    core,
+    installation,
+    json_patch,
+    kubevirt,
+    migrations,
+    well_known,
+)
 from mtv_operator.objects import Cache, Client, Key
 from mtv_operator.reconciling import Decision
-from mtv_operator.virt_controller import evacuation, instance, migration
+from mtv_operator.virt_controller import evacuation, instance, migration, migration_queue
 from mtv_operator.virt_controller.launcher_pod import Surroundings
 from mtv_operator.virt_controller.migration import Migration, Observed, Status, Vmi
+from mtv_operator.virt_controller.migration_queue import Waiting
 
 COMPONENT = "virtualmachine-controller"
 
@@ -61,6 +70,8 @@ class MigrationController:
             ),
             settings=settings.migrations,
             busy=self._busy(found),
+            waiting=self._waiting(found),
+            policy=self._policy(found, vmi),
             older=self._older(found),
         )
 
@@ -79,6 +90,30 @@ class MigrationController:
             vmi = self._instances.get(one.metadata.namespace, one.spec.vmi_name or "")
             nodes.append((vmi.status.node_name if vmi and vmi.status else None) or "")
         return tuple(nodes)
+
+    def _waiting(self, found: Migration) -> tuple[Waiting, ...]:
+        """Return the other migrations that could begin now."""
+        waits = []
+        for one in self._migrations.list():
+            phase = (one.status.phase if one.status else None) or "Pending"
+            vmi = self._instances.get(one.metadata.namespace, one.spec.vmi_name or "")
+            going = one.metadata.deletion_timestamp is not None
+            if one.metadata.uid == found.metadata.uid or phase != "Pending" or going or not vmi:
+                continue
+            waits.append(migration.queued(one, vmi))
+        return tuple(one for one in waits if one is not None)
+
+    def _policy(self, found: Migration, vmi: Vmi | None) -> migrations.MigrationPolicy | None:
+        """Return the policy by which a migration is done that is about to be handed over."""
+        if vmi is None or found.status is None or found.status.phase != "Scheduled":
+            return None
+        try:
+            policies = self._client.list(migrations.MigrationPolicy)
+        except errors.NotFound:
+            return None  # the API has no policies
+        namespace = self._client.find(core.Namespace, vmi.metadata.namespace)
+        labels = namespace.metadata.labels if namespace is not None else {}
+        return migration_queue.policy_of(vmi.metadata.labels, labels, policies)
 
     def _older(self, found: Migration) -> tuple[Migration, ...]:
         """Return the finished migrations of the same VMI, the oldest first."""

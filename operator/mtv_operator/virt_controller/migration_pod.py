@@ -6,7 +6,7 @@ import msgspec
 
 from mtv.api import core, kubevirt, meta, well_known
 from mtv.api.configuration import Migrations
-from mtv_operator.virt_controller import launcher_pod, pods
+from mtv_operator.virt_controller import launcher_pod, migration_queue, pods
 
 Vmi = kubevirt.VirtualMachineInstance
 Migration = kubevirt.VirtualMachineInstanceMigration
@@ -69,15 +69,8 @@ def handed_over(
         source_pod=source.metadata.name,
         target_node=there,
         target_pod=target.metadata.name,
-        migration_configuration=kubevirt.VMIMConfigurationOptions(
-            allow_auto_converge=settings.auto_converge,
-            allow_post_copy=False,
-            bandwidth_per_migration=settings.bandwidth,
-            completion_timeout_per_gi_b=settings.completion_timeout_per_gib_s,
-            progress_timeout=settings.progress_timeout_s,
-            parallel_migrations_per_cluster=settings.parallel_per_cluster,
-            parallel_outbound_migrations_per_node=settings.parallel_outbound_per_node,
-        ),
+        migration_policy_name=settings.policy or None,
+        migration_configuration=migration_queue.configuration_of(settings),
     )
     status = msgspec.structs.replace(
         vmi.status,
