@@ -22,6 +22,7 @@ UID = 107  # qemu's, as upstream
 DEFAULT_GRACE_S = 30
 # The kubelet must not end the pod while launcher and handler still give the guest its time.
 EXTRA_GRACE_S = 30
+PROBE_START_S = 1
 MAX_LABEL = 63
 NOT_COPIED_PREFIXES = ("kubectl.kubernetes.io/", "mtv.dev/")
 _NAME_SYMBOLS = "bcdfghjklmnpqrstvwxz2456789"  # as Kubernetes' generated names
@@ -215,8 +216,8 @@ def _compute(
         volume_mounts=tuple(mount for one in attached for mount in one.mounts),
         volume_devices=tuple(device for one in attached for device in one.devices),
         ports=_ports(spec),
-        liveness_probe=_probe(spec.liveness_probe),
-        readiness_probe=_probe(spec.readiness_probe),
+        liveness_probe=_probe(instance, spec.liveness_probe),
+        readiness_probe=_probe(instance, spec.readiness_probe),
     )
 
 
@@ -230,15 +231,33 @@ def _ports(spec: kubevirt.VirtualMachineInstanceSpec) -> tuple[core.ContainerPor
     )
 
 
-def _probe(probe: kubevirt.Probe | None) -> core.ContainerProbe | None:
-    """Return a probe over the network as one of the pod, whose address is the guest's."""
-    if probe is None or (probe.http_get is None and probe.tcp_socket is None):
+def _probe(
+    instance: kubevirt.VirtualMachineInstance, probe: kubevirt.Probe | None
+) -> core.ContainerProbe | None:
+    """Return a probe of the guest as one of the pod.
+
+    Over the network the pod's address is the guest's; what the agent is asked, virt-probe asks.
+    """
+    if probe is None:
         return None
+    asked: tuple[str, ...] = ()
+    if probe.exec is not None and probe.exec.command:
+        asked = ("--command", probe.exec.command[0], "--", *probe.exec.command[1:])
+    elif probe.guest_agent_ping is not None:
+        asked = ("--guestAgentPing",)
+    elif probe.http_get is None and probe.tcp_socket is None:
+        return None
+    name = f"{instance.metadata.namespace}_{instance.metadata.name}"
+    timeout = str(probe.timeout_seconds or 1)
+    by_agent = ("virt-probe", "--domainName", name, "--timeoutSeconds", timeout, *asked)
+    # The agent's time is the guest's; starting the program that asks comes on top.
+    more_s = PROBE_START_S if asked else 0
     return core.ContainerProbe(
+        exec=core.ExecAction(command=by_agent) if asked else None,
         http_get=probe.http_get,
         tcp_socket=probe.tcp_socket,
         initial_delay_seconds=probe.initial_delay_seconds,
-        timeout_seconds=probe.timeout_seconds,
+        timeout_seconds=(probe.timeout_seconds or 1) + more_s if asked else probe.timeout_seconds,
         period_seconds=probe.period_seconds,
         success_threshold=probe.success_threshold,
         failure_threshold=probe.failure_threshold,

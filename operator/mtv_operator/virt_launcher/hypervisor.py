@@ -21,21 +21,14 @@ import libvirt_qemu
 import msgspec
 
 from mtv import errors
-from mtv_operator.virt_launcher import libvirt_errors
+from mtv_operator.virt_launcher import guest_agent, libvirt_errors
 from mtv_operator.virt_launcher.libvirtd import Libvirtd
-from mtv_operator.virt_launcher.protocol import (
-    GuestFileSystem,
-    GuestInfo,
-    GuestInterface,
-    GuestUser,
-    Status,
-)
+from mtv_operator.virt_launcher.protocol import GuestInfo, Status
 
 log = logging.getLogger(__name__)
 
 AGENT_TIMEOUT_S = 5
 LOG_TAIL_BYTES = 16384
-MOST_LISTED = 64  # users, file systems and NICs that the guest may list
 
 # virDomainState.
 _STATES = {
@@ -323,14 +316,19 @@ class Hypervisor:
             )
             source = libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT
             interfaces = domain.interfaceAddresses(source, 0) or {}
-            about = libvirt_qemu.qemuAgentCommand(
-                domain, '{"execute":"guest-info"}', AGENT_TIMEOUT_S, 0
-            )
+        about = self.agent("guest-info")
         return msgspec.structs.replace(
-            guest_info(found, interfaces),
-            agent_version=agent_version(about),
-            agent_commands=agent_commands(about),
+            guest_agent.info(found, interfaces),
+            agent_version=guest_agent.version(about),
+            agent_commands=guest_agent.commands(about),
         )
+
+    def agent(self, command: str, timeout_s: int = AGENT_TIMEOUT_S, **arguments: object) -> object:
+        """Return the guest agent's answer to a command. Raises the explained error."""
+        order = json.dumps({"execute": command, "arguments": arguments})
+        with self._translated():
+            answer = libvirt_qemu.qemuAgentCommand(self._domain(), order, timeout_s, 0)
+        return guest_agent.answer(answer)
 
     def attach(self, device: str) -> None:
         """Plug a device in while the guest runs; the next start does not have it."""
@@ -410,75 +408,3 @@ def _mouse_moved(by: int) -> str:
     """Return QEMU's command that moves the mouse by some pixels."""
     event = {"type": "rel", "data": {"axis": "x", "value": by}}
     return json.dumps({"execute": "input-send-event", "arguments": {"events": [event]}})
-
-
-def guest_info(found: dict[str, Any], interfaces: dict[str, Any]) -> GuestInfo:
-    """Return the agent's answers as data. The guest is not trusted: everything is made text."""
-
-    def text(key: str) -> str:
-        return str(found.get(key, ""))[:256]
-
-    listed = []
-    for name, interface in list(interfaces.items())[:MOST_LISTED]:
-        addresses = [str(entry.get("addr", "")) for entry in interface.get("addrs") or []]
-        listed.append(
-            GuestInterface(
-                name=str(name)[:64],
-                mac=str(interface.get("hwaddr") or "").lower(),
-                addresses=tuple(address for address in addresses[:32] if address),
-            )
-        )
-    return GuestInfo(
-        hostname=text("hostname"),
-        os_id=text("os.id"),
-        os_name=text("os.name"),
-        os_pretty_name=text("os.pretty-name"),
-        os_version=text("os.version"),
-        os_version_id=text("os.version-id"),
-        kernel_release=text("os.kernel-release"),
-        kernel_version=text("os.kernel-version"),
-        machine=text("os.machine"),
-        timezone=text("timezone.name"),
-        interfaces=tuple(listed),
-        users=tuple(
-            GuestUser(
-                name=text(f"user.{number}.name"),
-                domain=text(f"user.{number}.domain"),
-                login_ms=_number(found.get(f"user.{number}.login-time")),
-            )
-            for number in range(min(_number(found.get("user.count")), MOST_LISTED))
-        ),
-        file_systems=tuple(
-            GuestFileSystem(
-                name=text(f"fs.{number}.name"),
-                mount_point=text(f"fs.{number}.mountpoint"),
-                kind=text(f"fs.{number}.fstype"),
-                used_bytes=_number(found.get(f"fs.{number}.used-bytes")),
-                total_bytes=_number(found.get(f"fs.{number}.total-bytes")),
-            )
-            for number in range(min(_number(found.get("fs.count")), MOST_LISTED))
-        ),
-    )
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) and 0 <= value < 1 << 63 else 0
-
-
-def agent_commands(answer: str) -> tuple[str, ...]:
-    """Return the commands that are switched on in the answer to `guest-info`."""
-    try:
-        listed = json.loads(answer)["return"]["supported_commands"]
-        return tuple(
-            sorted(str(one["name"])[:64] for one in listed[: 4 * MOST_LISTED] if one["enabled"])
-        )
-    except (ValueError, KeyError, TypeError):
-        return ()
-
-
-def agent_version(answer: str) -> str:
-    """Return the version in the answer to `guest-info`."""
-    try:
-        return str(json.loads(answer)["return"]["version"])[:64]
-    except (ValueError, KeyError, TypeError):
-        return ""

@@ -107,14 +107,14 @@ class _Life:
             self.machine.shutdown(0 if self.killed else None)
 
     def _over(self) -> int | None:
-        domain = self.machine.domain()
+        domain = self.machine.state.domain
         if domain.migrated:
             return None if self.machine.outgoing.runs else 0
         if domain.ended:
             return self._ended(failed=domain.reason in ("Crashed", "Failed", "Panicked"))
         if self.machine.started:
             return None
-        if self.machine.stopping:
+        if self.machine.stopping.asked:
             log.info("asked to end before a VM was started")
             return 0
         if domain.receives:
@@ -128,8 +128,8 @@ class _Life:
         now = time.monotonic()
         if self.ended_at is None:
             self.ended_at = now
-            log.info("the domain ended: %s", self.machine.domain().reason)
-        patience = RELEASE_TIMEOUT_STOPPING_S if self.machine.stopping else RELEASE_TIMEOUT_S
+            log.info("the domain ended: %s", self.machine.state.domain.reason)
+        patience = RELEASE_TIMEOUT_STOPPING_S if self.machine.stopping.asked else RELEASE_TIMEOUT_S
         if self.server.released.is_set() or self.killed or now - self.ended_at > patience:
             return 1 if failed else 0
         return None
@@ -151,8 +151,8 @@ def _follow_agent(machine: VirtualMachine) -> None:
     sequence = -1
     asked = 0.0
     while True:
-        changed = machine.wait_for_change(sequence, virtual_machine.AGENT_EVERY_S)
-        domain = changed or machine.domain()
+        changed = machine.state.wait_for_change(sequence, virtual_machine.AGENT_EVERY_S)
+        domain = changed or machine.state.domain
         sequence = domain.sequence
         due = domain.guest is None or time.monotonic() - asked >= virtual_machine.AGENT_EVERY_S
         if not domain.agent_connected or not domain.alive or not due:

@@ -291,6 +291,13 @@ class GetGuestInfo(_Request, frozen=True, kw_only=True, tag=True):
     """Ask the guest agent now; the reply is the state with a fresh `guest`."""
 
 
+class RunInGuest(_Request, frozen=True, kw_only=True, tag=True):
+    """Run a program in the guest by its agent, and tell how it ended. Empty: only ask the agent."""
+
+    command: tuple[str, ...] = ()
+    timeout_s: float = 1.0
+
+
 class AttachDisk(_Request, frozen=True, kw_only=True, tag=True):
     """Plug in a disk whose image lies where hot-plugged ones do; done already is fine."""
 
@@ -366,6 +373,7 @@ Request = (
     | Unfreeze
     | GetDomain
     | GetGuestInfo
+    | RunInGuest
     | AttachDisk
     | DetachDisk
     | TakeScreenshot
@@ -383,6 +391,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     domain: Domain | None = None
     capabilities: dict[str, bytes] | None = None
     picture: bytes = b""  # a portable pixmap
+    exit_code: int = 0
+    output: str = ""
     launcher_pid: int = 0
 
 

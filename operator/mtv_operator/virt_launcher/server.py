@@ -14,7 +14,7 @@ from typing import assert_never
 import msgspec
 
 from mtv import errors
-from mtv_operator.virt_launcher import protocol
+from mtv_operator.virt_launcher import guest_agent, protocol
 from mtv_operator.virt_launcher.protocol import Reply, Request
 from mtv_operator.virt_launcher.virtual_machine import VirtualMachine
 
@@ -106,7 +106,7 @@ class Server:
         except errors.MigrationError as fault:
             log.info("%s failed: %s", type(request).__name__, fault)
             failure = protocol.failure_of(fault)
-            reply = Reply(id=request.id, failure=failure, domain=self.machine.domain())
+            reply = Reply(id=request.id, failure=failure, domain=self.machine.state.domain)
         self._send(connection, reply)
         return True
 
@@ -117,14 +117,15 @@ class Server:
         """Send the state at every change, and now and then to see whether anybody is there."""
         sequence = -1
         while True:
-            newer = self.machine.wait_for_change(sequence, WATCH_TURN_S)
-            domain = newer or self.machine.domain()
+            newer = self.machine.state.wait_for_change(sequence, WATCH_TURN_S)
+            domain = newer or self.machine.state.domain
             sequence = domain.sequence
             self._send(connection, Reply(id=request, domain=domain, launcher_pid=os.getpid()))
 
     def _perform(self, request: Request) -> Reply:
         """Do what was asked for and return the state after it."""
         machine, capabilities, picture = self.machine, None, b""
+        ended = guest_agent.Ended(exit_code=0, output="")
         match request:
             case protocol.Ping() | protocol.GetDomain() | protocol.Watch():
                 pass
@@ -148,10 +149,12 @@ class Server:
                 machine.thaw()
             case protocol.GetGuestInfo():
                 machine.ask_agent()
+            case protocol.RunInGuest():
+                ended = machine.run_in_guest(request.command, request.timeout_s)
             case protocol.AttachDisk():
-                machine.attach_disk(request.disk, read_only=request.read_only)
+                machine.disks.attach(request.disk, read_only=request.read_only)
             case protocol.DetachDisk():
-                machine.detach_disk(request.name)
+                machine.disks.detach(request.name)
             case protocol.TakeScreenshot():
                 picture = machine.hypervisor.screenshot(move_cursor=request.move_cursor)
             case protocol.GetCapabilities():
@@ -170,14 +173,16 @@ class Server:
             machine.refresh()
         return Reply(
             id=request.id,
-            domain=machine.domain(),
+            domain=machine.state.domain,
             capabilities=capabilities,
             picture=picture,
+            exit_code=ended.exit_code,
+            output=ended.output,
             launcher_pid=os.getpid(),
         )
 
     def _release(self) -> None:
-        if self.machine.domain().alive:
+        if self.machine.state.domain.alive:
             raise errors.TargetRefused("the domain still runs")
         self.released.set()
         self.machine.wake.put(None)

@@ -108,6 +108,24 @@ def test_pod_is_the_golden_one(name):
 
 
 @pytest.mark.parametrize(
+    ("probe", "command"),
+    [
+        ({"exec": {"command": ["cat", "/tmp/x"]}}, ["--command", "cat", "--", "/tmp/x"]),
+        ({"guestAgentPing": {}}, ["--guestAgentPing"]),
+    ],
+    ids=["exec", "guestAgentPing"],
+)
+def test_what_the_agent_is_asked_is_an_exec_probe_of_the_pod(probe, command):
+    (container,) = _built(_spec(livenessProbe={**probe, "timeoutSeconds": 3})).spec.containers
+    asked = container.liveness_probe
+    assert list(asked.exec.command) == [
+        *("virt-probe", "--domainName", "prod_web1", "--timeoutSeconds", "3"),
+        *command,
+    ]
+    assert asked.timeout_seconds == 3 + launcher_pod.PROBE_START_S
+
+
+@pytest.mark.parametrize(
     ("vcpus", "memory", "mib"), [(1, "1Gi", 290), (4, "8Gi", 328)], ids=["1 vCPU", "4 vCPUs"]
 )
 def test_overhead_is_upstreams(vcpus, memory, mib):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,19 @@ def paused(found: Launched) -> bool:
         return False
 
 
+def probe(found: Launched, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Ask as a pod's exec probe does."""
+    command = [sys.executable, "-m", "mtv_operator.virt_launcher.probe", "--timeoutSeconds", "10"]
+    return subprocess.run(
+        [*command, "--socket", found.path.name, *arguments],
+        cwd=found.path.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def zombies(pod: Pod) -> list[int]:
     return [
         pid
@@ -68,6 +82,14 @@ def test_guest_boots_answers_on_the_pod_address_and_shuts_down_when_asked(web):
     assert "guest-fsfreeze-freeze" in guest.agent_commands
     assert any(fs.mount_point == "/" for fs in guest.file_systems)
     assert any("10.0.2.2" in interface.addresses for interface in guest.interfaces)
+
+    ping = probe(web, "--guestAgentPing")
+    assert (ping.returncode, ping.stdout) == (0, ""), ping.stdout
+    ran = probe(web, "--command", "cat", "--", "/proc/1/comm")
+    assert (ran.returncode, bool(ran.stdout.strip())) == (0, True), ran.stdout
+    assert probe(web, "--command", "false").returncode == 1
+    missing = probe(web, "--command", "no-such-program")
+    assert (missing.returncode, "no-such-program" in missing.stdout) == (1, True), missing.stdout
 
     web.call(protocol.Shutdown(grace_period_s=30))
     ended = web.wait_ended(30)
