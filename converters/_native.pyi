@@ -1,9 +1,9 @@
 from collections.abc import Sequence
 
 def inflate_grains(
-    packed: bytes | bytearray,
+    packed: bytes | bytearray | memoryview,
     grains: Sequence[tuple[int, int, int]],
-    room: bytearray,
+    room: bytearray | memoryview,
     grain_bytes: int,
 ) -> list[int]: ...
 def scan(

@@ -15,17 +15,18 @@ from converters.images import raw
 from converters.inflate import InflateError, inflate
 
 Readable = bytes | bytearray
+Packed = bytes | bytearray | memoryview
 Piece = tuple[int, int, int]  # offset on the disk, start in the buffer, length
 Sum = tuple[int, int]  # extent of 1 MiB, what its blocks add to its sum
 
-InflateGrains = Callable[[Readable, Sequence[Piece], bytearray, int], list[int]]
+InflateGrains = Callable[[Packed, Sequence[Piece], bytearray | memoryview, int], list[int]]
 Scan = Callable[[Readable, Sequence[Piece], int, bool], tuple[list[Piece], list[Sum]]]
 
 BAD = -1  # the length of a grain that is damaged, or larger than a grain
 
 
 def inflate_grains_by_python(
-    packed: Readable, grains: Sequence[Piece], room: bytearray, grain_bytes: int
+    packed: Packed, grains: Sequence[Piece], room: bytearray | memoryview, grain_bytes: int
 ) -> list[int]:
     """Inflate grains into `room`, each into its own `grain_bytes`; return their lengths.
 

@@ -8,6 +8,7 @@ not been started again since (what was written is in the page cache, not surely 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import stat
@@ -89,8 +90,23 @@ def unfinished(target: str, version: str) -> tuple[bool, str]:
     return True, str(note.get("state", "")) if usable else ""
 
 
-def convert(source: Source, order: Order, *, version: str = "", on_stage: OnStage) -> Result:
-    """Copy the disk, and verify it if that is wanted. Raises ConversionError."""
+def note_unfinished(target: str, version: str, state: State) -> None:
+    """Say that a copy to this target is not finished, and what of it is settled."""
+    _Note(target, version, kept=True).write(state)
+
+
+def convert(
+    source: Source,
+    order: Order,
+    *,
+    version: str = "",
+    by_tables: Callable[[], Source | None] | None = None,
+    on_stage: OnStage,
+) -> Result:
+    """Copy the disk, and verify it if that is wanted. Raises ConversionError.
+
+    `by_tables` gives the disk of a stream by its tables, if a copy of it can go on so.
+    """
     device = _is_device(order.target)
     interrupted, text = (False, "") if device else unfinished(order.target, version)
     if not (device or interrupted or order.overwrite) and _has_content(order.target):
@@ -98,13 +114,21 @@ def convert(source: Source, order: Order, *, version: str = "", on_stage: OnStag
             "exists and is not empty", file=order.target,
             hint="name another target, or allow it to be overwritten with --force",
         )  # fmt: skip
-    state = journal.decode(text, capacity_bytes=source.capacity_bytes) if text else State()
-    if not source.capabilities.seekable:
-        state = State()
+    known = text if text and not order.overwrite else ""
+    state = journal.decode(known, capacity_bytes=source.capacity_bytes) if known else State()
+    resumable = source.capabilities.seekable or by_tables is not None
+    if state.extents and not source.capabilities.seekable:
+        tables = by_tables() if by_tables is not None else None
+        if tables is None:
+            state = State()
+        else:
+            sums_by = dataclasses.replace(order.options, block_bytes=source.block_bytes)
+            order, source = dataclasses.replace(order, options=sums_by), tables
     made = not device and not os.path.exists(order.target)
     sink = _sink(order, device=device)
     try:
-        result = _copied(source, sink, order, state, None if device else version, on_stage)
+        note = None if device else _Note(order.target, version, kept=resumable)
+        result = _copied(source, sink, order, state, note, on_stage)
     except ImageError:
         if made:  # what is half a disk is no use to anybody; the image will not get better
             with contextlib.suppress(OSError):
@@ -116,13 +140,12 @@ def convert(source: Source, order: Order, *, version: str = "", on_stage: OnStag
 
 
 def _copied(
-    source: Source, sink: Sink, order: Order, state: State, version: str | None, on_stage: OnStage
+    source: Source, sink: Sink, order: Order, state: State, note: _Note | None, on_stage: OnStage
 ) -> Result:
     started = time.monotonic()
-    note = _Note(order.target, version) if version is not None else None
     if note is not None:
         note.write(state)
-    kept = note.settled if note is not None and source.capabilities.seekable else None
+    kept = note.settled if note is not None and note.kept else None
     with Copy(source, sink, order.options, journal=Journal(state, on_settled=kept)) as running:
         while not running.wait(_TICK_S):
             on_stage(Stage(name="copying", progress=running.progress()))
@@ -132,7 +155,8 @@ def _copied(
         from converters import verification  # most copies need neither this nor other sinks
 
         verification.verify(
-            sums, sink, order.options, block_bytes=source.block_bytes,
+            sums, sink, order.options,
+            block_bytes=order.options.block_bytes or source.block_bytes,
             whole=not state.extents,
             on_progress=lambda at: on_stage(Stage(name="verifying", progress=at)),
         )  # fmt: skip
@@ -179,10 +203,11 @@ def _has_content(path: str) -> bool:
 
 
 class _Note:
-    """The attribute of a target that is not finished."""
+    """The attribute of a target that is not finished; what is settled only where it is `kept`."""
 
-    def __init__(self, path: str, version: str) -> None:
+    def __init__(self, path: str, version: str, *, kept: bool) -> None:
         self._path = path
+        self.kept = kept
         self._version = version
         self._lock = threading.Lock()
         self._at = time.monotonic()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from converters import checksum, opening, packages, pipeline
 from converters.errors import ImageError
 from converters.images.identify import START_BYTES, Format, identify
-from converters.opening import Chain
+from converters.opening import Chain, OpenFile
 from converters.sinks.memory import NullSink
 from converters.sources.byte_stream import FileStream
 from converters.sources.image_file import ImageFile
@@ -111,13 +111,13 @@ def _disk(chain: Chain) -> DiskReport:
     return DiskReport(
         name=chain.images[0].name,
         capacity_bytes=chain.images[0].capacity_bytes,
-        data_bytes=sum(run.length for run in chain.disk().data_runs()),
+        data_bytes=chain.data_bytes(),
         allocated_bytes=sum(file.allocated_bytes for file in files.values()),
         chain=images,
     )
 
 
-def _file(file: ImageFile) -> File:
+def _file(file: OpenFile) -> File:
     return File(
         name=file.name,
         size_bytes=file.size_bytes,

@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 from converters.errors import Cancelled
 
 _PIECE = 1 << 20
 
 
+class Stopping(Protocol):
+    """What of a threading.Event is used here."""
+
+    def is_set(self) -> bool:
+        """Whether the copy shall end."""
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Wait; return whether the copy shall end."""
+        ...
+
+
 class Meter:
     """Counts bytes, and makes those wait who are faster than the limit. Thread-safe."""
 
-    def __init__(self, limit_bytes_per_s: int, stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        limit_bytes_per_s: int,
+        stopping: Stopping,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._limit = limit_bytes_per_s
         self._stopping = stopping
         self._lock = threading.Lock()
-        self._free_at = time.monotonic()
+        self._free_at = clock()
         self.total_bytes = 0
 
     @property
@@ -31,7 +52,7 @@ class Meter:
         with self._lock:
             self.total_bytes += count
             if self._limit:
-                now = time.monotonic()
+                now = self._clock()
                 self._free_at = max(self._free_at, now) + count / self._limit
                 pause = self._free_at - now
         if self._stopping.is_set() or (pause > 0 and self._stopping.wait(pause)):

@@ -8,9 +8,10 @@ with open_disks("vm.ova") as found:
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from converters import opening
 from converters.errors import UnsupportedImage
 from converters.images.identify import START_BYTES, Format, identify
+from converters.opening import Chain
 from converters.sources.byte_stream import ByteStream, FileStream, PipeStream
 from converters.sources.contract import Source
 from converters.sources.image_file import ImageFile
@@ -40,11 +42,15 @@ SOURCE_FORMATS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundDisk:
-    """A disk to copy. `version` tells it from any other; empty where that cannot be known."""
+    """A disk to copy. `version` tells it from any other; empty where that cannot be known.
+
+    `by_tables` gives a streamed disk as one that is read at any place, if a copy can go on so.
+    """
 
     name: str
     source: Source
     version: str = ""
+    by_tables: Callable[[], Source | None] | None = None
 
 
 class Found:
@@ -58,10 +64,23 @@ class Found:
         self._one: FoundDisk | None = None
         self._package: packages.Package | None = None
 
-    def hold(self, name: str, source: Source, *, version: str = "") -> None:
-        """Make `source` the one disk."""
+    def hold(
+        self,
+        name: str,
+        source: Source,
+        *,
+        version: str = "",
+        chain: Callable[[], Chain] | None = None,
+    ) -> None:
+        """Make `source` the one disk; `chain` opens the file of a streamed one with its tables."""
         self.stack.callback(source.close)
-        self._one = FoundDisk(name=name, source=source, version=version)
+        by_tables = functools.partial(self._by_tables, chain) if chain is not None else None
+        self._one = FoundDisk(name=name, source=source, version=version, by_tables=by_tables)
+
+    def _by_tables(self, opened: Callable[[], Chain]) -> Source | None:
+        chain = opened()
+        self.stack.callback(chain.close)
+        return chain.disk() if chain.in_order() else None
 
     def hold_package(self, package: packages.Package) -> None:
         """Make the disks of a package those that are meant."""
@@ -79,7 +98,22 @@ class Found:
             yield self._one
         if self._package is not None:
             for disk in self._package.disks():
-                yield FoundDisk(name=disk.file, source=disk.source)
+                yield self._packaged(disk)
+
+    def _packaged(self, disk: packages.PackagedDisk) -> FoundDisk:
+        if not disk.path:
+            return FoundDisk(name=disk.file, source=disk.source)
+        image = ImageFile(disk.path)
+        image.close()
+        chain = functools.partial(
+            opening.open_chain, disk.path, name=disk.file, start=disk.start, length=disk.size_bytes
+        )
+        return FoundDisk(
+            name=disk.file,
+            source=disk.source,
+            version=f"{image.version} {disk.start:x} {disk.file}",
+            by_tables=functools.partial(self._by_tables, chain),
+        )
 
     def finish(self) -> None:
         """Check what can only be checked at the end. Raises ConversionError."""
@@ -115,13 +149,16 @@ def open_disks(
     try:
         scheme = text.partition("://")[0].lower() if "://" in text else ""
         if text == STANDARD_INPUT:
-            _from_stream(found, PipeStream(0), known, size_bytes)
-        elif scheme in ("nbd", "nbds", "nbd+unix"):
+            from_stream(found, PipeStream(0), known, size_bytes)
+        elif scheme in ("nbd", "nbds", "nbd+unix", "nbds+unix"):
             from converters.sources.nbd_export import NbdExport  # most copies need neither
 
-            found.hold(text, NbdExport(text))
+            export = NbdExport(text)
+            found.hold(text, export, version=f"{text} {export.capacity_bytes:x}")
         elif scheme in ("http", "https"):
-            _from_stream(found, open_url(text), known, size_bytes)
+            from converters import remote_disks
+
+            remote_disks.open_url(found, text, known, size_bytes)
         else:
             _from_path(found, text, known, size_bytes, by_tables=by_tables)
     except BaseException:
@@ -130,25 +167,14 @@ def open_disks(
     return found
 
 
-def open_url(url: str) -> ByteStream:
-    """Return the body of a URL; certificates are checked."""
-    import ssl
-    from urllib.parse import unquote, urlsplit
-
-    from converters.sources.http_connection import Server
-    from converters.sources.http_stream import HttpStream
-
-    parts = urlsplit(url)
-    tls = ssl.create_default_context() if parts.scheme == "https" else None
-    server = Server(host=parts.hostname or "", port=parts.port or (443 if tls else 80), tls=tls)
-    target = parts.path or "/"
-    if parts.query:
-        target += f"?{parts.query}"
-    return HttpStream(server, target, name=unquote(os.path.basename(parts.path)) or url)
-
-
-def _from_stream(
-    found: Found, stream: ByteStream, known: Format | None, size_bytes: int | None
+def from_stream(
+    found: Found,
+    stream: ByteStream,
+    known: Format | None,
+    size_bytes: int | None,
+    *,
+    version: str = "",
+    chain: Callable[[], Chain] | None = None,
 ) -> None:
     """Find out what a stream is; it may be packed by gzip."""
     with ExitStack() as stack:
@@ -165,7 +191,7 @@ def _from_stream(
 
                 found.hold_package(packages.read_package(peeked))
             case Format.VMDK_SPARSE:
-                found.hold(stream.name, VmdkStream(peeked))
+                found.hold(stream.name, VmdkStream(peeked), version=version, chain=chain)
             case Format.RAW:
                 found.hold(stream.name, RawStream(peeked, capacity_bytes=size_bytes))
             case other:
@@ -182,12 +208,11 @@ def _from_path(
     if is_pipe(path):
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         found.stack.callback(os.close, file)
-        _from_stream(found, PipeStream(file, name=os.path.basename(path)), known, size_bytes)
+        from_stream(found, PipeStream(file, name=os.path.basename(path)), known, size_bytes)
         return
     image = ImageFile(path)
     try:
         start = image.read_at(0, min(START_BYTES, image.size_bytes))
-        version = image.version
     finally:
         image.close()
     format_ = known or identify(start)
@@ -198,17 +223,18 @@ def _from_path(
         found.hold_package(packages.open_package(path))
         return
     if format_ is Format.GZIP:
-        _from_stream(found, FileStream(path), known, size_bytes)
+        from_stream(found, FileStream(path), known, size_bytes)
         return
     chain = opening.open_chain(path, known=known)
     found.stack.callback(chain.close)
     found.warnings += chain.warnings
     found.files = tuple(file.path for file in chain.files)
     if chain.images[0].streamed and not by_tables:
-        found.hold(chain.images[0].name, VmdkStream(FileStream(path)))
+        again = functools.partial(opening.open_chain, path, known=known)
+        stream = VmdkStream(FileStream(path))
+        found.hold(chain.images[0].name, stream, version=chain.version, chain=again)
     else:
-        version = ",".join(file.version for file in chain.files)
-        found.hold(chain.images[0].name, chain.disk(), version=version)
+        found.hold(chain.images[0].name, chain.disk(), version=chain.version)
 
 
 def is_pipe(path: str) -> bool:

@@ -1,23 +1,25 @@
-"""Opens a disk in local files: finds out what it is, and follows its chain.
+"""Opens a disk in files: finds out what it is, and follows its chain.
 
     with open_chain("web1-000002.vmdk") as chain:
         pipeline.copy(chain.disk(), sink)
 
-Files that an image names are opened only in the image's own folder, never over a link.
+Files that an image names are opened only in the image's own folder (of this machine, or of a
+server), never over a link.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from converters.errors import CorruptImage, SourceRefused, UnsupportedImage
 from converters.images import layers
 from converters.images.identify import START_BYTES, Format, identify
-from converters.images.layers import Layer
+from converters.images.layers import ImageBytes, Layer
 from converters.images.qcow2 import header as qcow2
 from converters.images.qcow2 import tables as qcow2_tables
 from converters.images.vmdk import descriptor as descriptors
@@ -25,12 +27,64 @@ from converters.images.vmdk import header as headers
 from converters.images.vmdk import hosted, se_sparse, vmfs_sparse
 from converters.images.vmdk.descriptor import Descriptor, ExtentLine
 from converters.images.vmdk.header import MOST_CAPACITY, SECTOR
+from converters.images.vmdk.tables import GrainTables
+from converters.sources.contract import Source
 from converters.sources.image_file import ImageFile
 from converters.sources.layered_disk import LayeredDisk
 
 _LONGEST_CHAIN = 256  # ESXi allows 255 snapshots of a disk
 _NO_DEVICE = "the data of a raw device mapping is on a LUN, not in the datastore"
 _DELTA_ALONE = "open its descriptor, which names the parent"
+
+
+class OpenFile(ImageBytes, Protocol):
+    """A file that an image, or a part of one, lies in."""
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        ...
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What only this file has."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """What tells this state of it from another; empty where that cannot be known."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+class Folder(Protocol):
+    """Where the files of a disk lie side by side."""
+
+    def open(self, name: str) -> OpenFile:
+        """Open a file by its plain name. Raises SourceError."""
+        ...
+
+    def disk(self, layers: Sequence[Layer], *, name: str) -> Source:
+        """Return the disk that layers in its files make."""
+        ...
+
+
+class LocalFolder:
+    """A folder of this machine."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def open(self, name: str) -> OpenFile:
+        """Open a file that is no link."""
+        return ImageFile(os.path.join(self._path, name), follow_links=False)
+
+    def disk(self, layers: Sequence[Layer], *, name: str) -> Source:
+        """Return the disk that layers in its files make."""
+        return LayeredDisk(layers, name=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +96,7 @@ class Image:
     kind: str  # createType of a VMDK, version of a qcow2
     capacity_bytes: int
     layer: Layer
-    files: tuple[ImageFile, ...]
+    files: tuple[OpenFile, ...]
     cid: int | None = None
     parent_cid: int | None = None
     parent: str = ""  # as the image names it
@@ -54,12 +108,13 @@ class Image:
 class Chain:
     """The images of a disk, the newest first, and their open files."""
 
-    def __init__(self, images: list[Image], stack: ExitStack) -> None:
+    def __init__(self, images: list[Image], folder: Folder, stack: ExitStack) -> None:
         self.images = images
+        self._folder = folder
         self._stack = stack
 
     @property
-    def files(self) -> tuple[ImageFile, ...]:
+    def files(self) -> tuple[OpenFile, ...]:
         """All files of all images."""
         return tuple(file for image in self.images for file in image.files)
 
@@ -68,9 +123,29 @@ class Chain:
         """What is odd, but no error."""
         return [f"{image.name}: {text}" for image in self.images for text in image.warnings]
 
-    def disk(self) -> LayeredDisk:
+    @property
+    def version(self) -> str:
+        """What tells this state of the disk from another; empty where that cannot be known."""
+        versions = [file.version for file in self.files]
+        return ",".join(versions) if all(versions) else ""
+
+    def in_order(self) -> bool:
+        """Return whether a copy of the file as a stream can be gone on with by its tables."""
+        layer = self.images[0].layer
+        if len(self.images) > 1:
+            return False
+        return isinstance(layer, layers.Flat) or (
+            isinstance(layer, GrainTables) and layer.in_order()
+        )
+
+    def disk(self) -> Source:
         """Return the disk as a source. The chain still owns the files."""
-        return LayeredDisk([image.layer for image in self.images], name=self.images[0].name)
+        return self._folder.disk([image.layer for image in self.images], name=self.images[0].name)
+
+    def data_bytes(self) -> int:
+        """Return how much of the disk its tables name. Raises CorruptImage."""
+        disk = LayeredDisk([image.layer for image in self.images], name=self.images[0].name)
+        return sum(run.length for run in disk.data_runs())
 
     def close(self) -> None:
         """Close the files."""
@@ -100,28 +175,33 @@ def open_chain(
 
     `known` says the format where the file must not be asked. Raises ConversionError.
     """
+    file = ImageFile(path, name=name, start=start, length=length)
+    return follow_chain(file, LocalFolder(os.path.dirname(path)), known=known)
+
+
+def follow_chain(file: OpenFile, folder: Folder, *, known: Format | None = None) -> Chain:
+    """Return the disk that a file, which is the chain's from now on, and its parents make."""
     with ExitStack() as stack:
-        opener = _Opener(os.path.dirname(path), stack)
-        file = opener.add(ImageFile(path, name=name, start=start, length=length))
-        images = [opener.image(file, known)]
+        opener = _Opener(folder, stack)
+        images = [opener.image(opener.add(file), known)]
         while images[-1].parent:
             images.append(opener.parent(images[-1]))
             if len(images) > _LONGEST_CHAIN:
                 raise CorruptImage(
                     f"the chain has more than {_LONGEST_CHAIN} images", file=images[0].name
                 )
-        return Chain(images, stack.pop_all())
+        return Chain(images, folder, stack.pop_all())
 
 
 class _Opener:
     """Opens the images of one folder, each file once."""
 
-    def __init__(self, folder: str, stack: ExitStack) -> None:
+    def __init__(self, folder: Folder, stack: ExitStack) -> None:
         self._folder = folder
         self._stack = stack
-        self._seen: set[tuple[int, int, int]] = set()
+        self._seen: set[tuple[object, ...]] = set()
 
-    def add(self, file: ImageFile) -> ImageFile:
+    def add(self, file: OpenFile) -> OpenFile:
         """Own a file. Raises CorruptImage if it is in the chain already."""
         self._stack.callback(file.close)
         if file.identity in self._seen:
@@ -132,11 +212,10 @@ class _Opener:
         self._seen.add(file.identity)
         return file
 
-    def sibling(self, name: str, *, by: str) -> ImageFile:
+    def sibling(self, name: str, *, by: str) -> OpenFile:
         """Open a file that the image `by` names."""
-        path = os.path.join(self._folder, descriptors.sibling(name, file=by))
         try:
-            file = ImageFile(path, follow_links=False)
+            file = self._folder.open(descriptors.sibling(name, file=by))
         except SourceRefused as fault:
             raise SourceRefused(
                 f"names {name!r}, which cannot be read: {fault.problem}", file=by,
@@ -144,7 +223,7 @@ class _Opener:
             ) from fault  # fmt: skip
         return self.add(file)
 
-    def image(self, file: ImageFile, known: Format | None = None) -> Image:
+    def image(self, file: OpenFile, known: Format | None = None) -> Image:
         """Return the image that a file is."""
         start = file.read_at(0, min(START_BYTES, file.size_bytes))
         match known or identify(start):
@@ -182,10 +261,10 @@ class _Opener:
             )  # fmt: skip
         return parent
 
-    def _described(self, file: ImageFile) -> Image:
+    def _described(self, file: OpenFile) -> Image:
         size = min(file.size_bytes, descriptors.MOST_BYTES)
         text = descriptors.parse(file.read_at(0, size), file=file.name)
-        files: list[ImageFile] = []
+        files: list[OpenFile] = []
         parts: list[Layer] = []
         warnings: list[str] = []
         if not text.extents:
@@ -222,7 +301,7 @@ def refuse_type(line: ExtentLine, file: str) -> None:
         )  # fmt: skip
 
 
-def _extent(extent: ImageFile, line: ExtentLine, descriptor: str, warnings: list[str]) -> Layer:
+def _extent(extent: OpenFile, line: ExtentLine, descriptor: str, warnings: list[str]) -> Layer:
     """Return the layer of one extent; its size is that of the line."""
     size = line.sectors * SECTOR
     if line.type in ("FLAT", "VMFS"):
@@ -256,7 +335,7 @@ def _extent(extent: ImageFile, line: ExtentLine, descriptor: str, warnings: list
     return layer if capacity == size else layers.Front(layer, size)
 
 
-def _raw(file: ImageFile) -> Image:
+def _raw(file: OpenFile) -> Image:
     if not file.size_bytes:
         raise CorruptImage("the file has 0 bytes, expected at least one", file=file.name)
     return Image(
@@ -269,7 +348,7 @@ def _raw(file: ImageFile) -> Image:
     )
 
 
-def _hosted(file: ImageFile) -> Image:
+def _hosted(file: OpenFile) -> Image:
     """Return a sparse VMDK that carries its own descriptor, or one extent of a split disk."""
     header = hosted.read_header(file)
     warnings = ["it was not closed cleanly"] if header.unclean else []
@@ -293,7 +372,7 @@ def _vmdk(
     name: str,
     text: Descriptor,
     layer: Layer,
-    files: tuple[ImageFile, ...],
+    files: tuple[OpenFile, ...],
     warnings: list[str],
     *,
     streamed: bool = False,
@@ -318,7 +397,7 @@ def _vmdk(
     )
 
 
-def _qcow2(file: ImageFile) -> Image:
+def _qcow2(file: OpenFile) -> Image:
     header = qcow2.read_header(file)
     warnings = []
     if header.features & qcow2.DIRTY:

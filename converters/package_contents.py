@@ -83,11 +83,12 @@ def _checked(found: _Found, name: str, *, whole: bool) -> Contents:
     if found.envelope is None:
         raise CorruptImage("has no descriptor (*.ovf)", file=name)
     for file in found.envelope.files if whole else ():
-        if file.href not in found.sizes:
-            raise CorruptImage(f"{file.href} is missing", file=name)
-        if file.size_bytes not in (None, found.sizes[file.href]):
+        if missing := [part for part in file.parts if part not in found.sizes]:
+            raise CorruptImage(f"{missing[0]} is missing", file=name)
+        size = sum(found.sizes[part] for part in file.parts)
+        if file.size_bytes not in (None, size):
             raise CorruptImage(
-                file=name, field=f"size of {file.href}", value=found.sizes[file.href],
+                file=name, field=f"size of {file.href}", value=size,
                 expected=f"the {file.size_bytes} bytes that the descriptor says",
                 hint="the package is not whole: fetch it again",
             )  # fmt: skip

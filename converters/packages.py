@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 from converters import opening
+from converters.chunks import Chunks
+from converters.chunks import Entry as Entry
 from converters.errors import ConversionError, CorruptImage, Mismatch, UnsupportedImage
 from converters.images import ovf, tar
 from converters.images.identify import START_BYTES, Format, identify
@@ -32,17 +34,6 @@ from converters.sources.wrapped_stream import Digested, Gunzipped, Part, Peeked,
 _MOST_MEMBERS = 10_000
 _MOST_MANIFEST = 4 << 20
 _ALGORITHMS = ("sha1", "sha256", "sha512")  # what manifests are written with
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file of a package; `path`, `start` say where it lies, if it lies in a local file."""
-
-    name: str
-    size_bytes: int
-    stream: ByteStream
-    path: str = ""
-    start: int = 0
 
 
 class Files(Protocol):
@@ -76,6 +67,8 @@ class PackagedDisk:
     size_bytes: int  # in the package
     capacity_bytes: int  # as the descriptor says, 0 if it does not
     source: Source
+    path: str = ""  # the local file that it lies in as it is, from `start` on
+    start: int = 0
 
 
 @dataclass(slots=True)
@@ -155,12 +148,36 @@ class Package:
                 continue
             elif disk := self._disk_of(entry):
                 self._passing_over = False
+                if disk.file is not None and disk.file.chunk_bytes:
+                    yield from self._copied_chunks(disk, disk.file, entry, stream)
+                    continue
                 yield from self._copied(disk, entry, stream)
                 if self._passing_over:
                     continue
-            skip(stream)
-            self._digests.passed[entry.name] = stream
-            self._digests.check(self.name)
+            self.settle(entry, stream)
+
+    def settle(self, entry: Entry, stream: Digested) -> None:
+        """Read the rest of a file, and compare its digest if that is known. Raises Mismatch."""
+        skip(stream)
+        self._digests.passed[entry.name] = stream
+        self._digests.check(self.name)
+
+    def _copied_chunks(
+        self, disk: ovf.Disk, file: ovf.File, entry: Entry, stream: Digested
+    ) -> Iterator[PackagedDisk]:
+        """Yield a disk whose file is cut into chunks, of which the first is there."""
+        chunks = Chunks(file, entry, stream, following=self._next_chunk, settle=self.settle)
+        whole = Entry(file.href, file.size_bytes or 0, chunks)
+        yield from self._copied(disk, whole, chunks)
+        if not self._passing_over:
+            skip(chunks)
+
+    def _next_chunk(self) -> tuple[Entry, Digested] | None:
+        entry = next(self._entries, None)
+        if entry is None:
+            return None
+        self._admit(entry)
+        return entry, Digested(entry.stream, self._digests.algorithms(entry.name))
 
     def pass_over(self) -> None:
         """Leave the disk that was given last unread, and so unchecked."""
@@ -172,15 +189,16 @@ class Package:
             pass
         if self.envelope is None:
             raise CorruptImage("has no descriptor (*.ovf)", file=self.name)
-        for file in self.envelope.files:
-            if file.href not in self._seen:
-                raise CorruptImage(f"{file.href} is missing", file=self.name)
+        names = [name for file in self.envelope.files for name in file.parts]
+        for name in names:
+            if name not in self._seen:
+                raise CorruptImage(f"{name} is missing", file=self.name)
         if self._digests.said is None:
             self.warnings.append("has no manifest: nothing tells whether it is complete")
             return
         for name in sorted(self._digests.said.keys() - self._seen):
             raise CorruptImage(f"{name} is in the manifest, but missing", file=self.name)
-        for name in sorted(file.href for file in self.envelope.files):
+        for name in sorted(names):
             if name not in self._digests.said:
                 self.warnings.append(f"{name} is not in the manifest")
 
@@ -204,11 +222,11 @@ class Package:
                 )  # fmt: skip
             return None
         for disk in self.envelope.disks:
-            if disk.file is not None and disk.file.href == entry.name:
+            if disk.file is not None and disk.file.parts[0] == entry.name:
                 return disk
         return None
 
-    def _copied(self, disk: ovf.Disk, entry: Entry, stream: Digested) -> Iterator[PackagedDisk]:
+    def _copied(self, disk: ovf.Disk, entry: Entry, stream: ByteStream) -> Iterator[PackagedDisk]:
         """Yield one disk, and close it when it was copied."""
         file = disk.file
         if file is not None and file.size_bytes not in (None, entry.size_bytes):
@@ -231,6 +249,8 @@ class Package:
                 size_bytes=entry.size_bytes,
                 capacity_bytes=disk.capacity_bytes,
                 source=source,
+                path="" if compression == "gzip" else entry.path,
+                start=entry.start,
             )
 
     def open_source(
@@ -398,7 +418,7 @@ def _beside(path: str, image: ImageFile) -> list[tuple[str, str, int, int]]:
     manifest = os.path.splitext(name)[0] + ".mf"
     if os.path.exists(os.path.join(folder, manifest)):
         names.append(manifest)
-    names += [descriptor.sibling(file.href, file=name) for file in envelope.files]
+    names += [descriptor.sibling(part, file=name) for file in envelope.files for part in file.parts]
     places = []
     for one in dict.fromkeys(names):
         where = os.path.join(folder, one)

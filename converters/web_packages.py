@@ -87,15 +87,15 @@ class _BesideFiles:
         if self._manifest is not None:
             yield self._entry(self._manifest_name, self._manifest)
         envelope = ovf.parse(self._descriptor, file=self.name)
-        for file in envelope.files:
-            stream = self._site.beside(file.href)
+        for name in (name for file in envelope.files for name in file.parts):
+            stream = self._site.beside(name)
             try:
                 if stream.announced_bytes is None:
                     raise UnsupportedImage(
-                        "the server does not say how large it is", file=file.href,
+                        "the server does not say how large it is", file=name,
                         hint="a web server that sends Content-Length is needed",
                     )  # fmt: skip
-                yield Entry(file.href, stream.announced_bytes, stream)
+                yield Entry(name, stream.announced_bytes, stream)
             finally:
                 stream.close()
 

@@ -7,7 +7,10 @@ fault to be found, in the test or in what it tests.
 
 from __future__ import annotations
 
+import fuzzing
 import pytest
+
+fuzzing.load()
 
 # Markers by what their tests cost; unmarked ones come before them, in their own order.
 COSTS = {"vcenter": 1, "netns": 2, "libvirt": 3, "cluster": 4, "e2e": 5, "guests": 6}

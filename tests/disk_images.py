@@ -7,10 +7,12 @@ is built here.
 from __future__ import annotations
 
 import io
+import random
 import struct
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from converters.errors import ConversionError
 
@@ -134,3 +136,47 @@ def ovf(href: str, size_bytes: int, capacity_bytes: int) -> bytes:
         f'<DiskSection><Info/><Disk ovf:diskId="d" ovf:fileRef="f" '
         f'ovf:capacity="{capacity_bytes}"/></DiskSection></Envelope>'
     ).encode()
+
+
+def chain_of(folder: Path, content: bytes, *, seed: int = 3) -> Path:
+    """Write base, vmfsSparse delta and seSparse delta that make this disk; return the newest."""
+    chance = random.Random(seed)
+    sectors = len(content) // SECTOR
+    base = bytearray(content)
+    low, high = {}, {}
+    for grain in range(-(-sectors // 8)):
+        part = content[grain * 4096 : (grain + 1) * 4096]
+        place = slice(grain * 4096, grain * 4096 + len(part))
+        match chance.randrange(6):
+            case 0:  # only in the newest; below it lies something else
+                high[grain] = part
+                base[place] = chance.randbytes(len(part))
+            case 1 if not any(part):
+                high[grain] = chance.choice([None, UNMAPPED])
+                base[place] = b"old" * len(part)
+                base[place.stop :] = content[place.stop :]
+            case 2:  # some of its sectors in the older delta
+                for number in range(len(part) // SECTOR):
+                    if chance.random() < 0.5:
+                        sector = grain * 8 + number
+                        low[sector] = content[sector * SECTOR : (sector + 1) * SECTOR]
+                        base[sector * SECTOR : (sector + 1) * SECTOR] = b"z" * SECTOR
+    base = base[: len(content)]
+    order = list(low.items())
+    chance.shuffle(order)
+    (folder / "web-flat.vmdk").write_bytes(base)
+    (folder / "web-000001-delta.vmdk").write_bytes(vmfs_sparse(sectors, dict(order)))
+    (folder / "web-000002-sesparse.vmdk").write_bytes(se_sparse(sectors, high))
+    for name, kind, line, cid, parent_cid, parent in (
+        ("web", "vmfs", 'VMFS "web-flat.vmdk"', "11111111", NO_PARENT, ""),
+        ("web-000001", "vmfsSparse", 'VMFSSPARSE "web-000001-delta.vmdk"', "22222222", "11111111",
+         "web.vmdk"),
+        ("web-000002", "seSparse", 'SESPARSE "web-000002-sesparse.vmdk"', "33333333", "22222222",
+         "web-000001.vmdk"),
+    ):  # fmt: skip
+        text = descriptor(
+            create_type=kind, extents=[f"RW {sectors} {line}"], cid=cid, parent_cid=parent_cid,
+            parent=parent,
+        )  # fmt: skip
+        (folder / f"{name}.vmdk").write_text(text)
+    return folder / "web-000002.vmdk"

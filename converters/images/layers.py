@@ -6,7 +6,8 @@ It maps any range of the disk to runs: stored as they are in a file, packed, zer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -48,7 +49,48 @@ class State(Enum):
     PACKED = "packed"
 
 
-Unpack = Callable[[ImageBytes, int], bytes | bytearray]  # (image, place) -> content of the unit
+class Packing(Protocol):
+    """How units (grains, clusters) are packed in an image."""
+
+    @property
+    def unit_bytes(self) -> int:
+        """The size of a unit that is unpacked."""
+        ...
+
+    @property
+    def deflated(self) -> bool:
+        """Whether `locate` finds a zlib stream, so that several can be inflated at once."""
+        ...
+
+    def locate(
+        self, packed: memoryview, number: int, image: ImageBytes, place: int
+    ) -> tuple[int, int]:
+        """Return where in `packed` (which is at `place`) the unit's stream begins, and its size."""
+        ...
+
+    def damaged(self, number: int, image: ImageBytes, place: int, problem: str) -> Exception:
+        """Return the error for a unit that cannot be unpacked."""
+        ...
+
+    def unpack(
+        self, packed: memoryview, number: int, image: ImageBytes, place: int
+    ) -> bytes | bytearray:
+        """Return the content of a unit. Raises CorruptImage or UnsupportedImage."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One packed unit, at most `most_bytes` in its image; `number` is what its format knows."""
+
+    packing: Packing
+    number: int
+    most_bytes: int
+
+    def __call__(self, image: ImageBytes, place: int) -> bytes | bytearray:
+        """Read and unpack it. Raises CorruptImage or UnsupportedImage."""
+        packed = image.read_at(place, min(self.most_bytes, image.size_bytes - place))
+        return self.packing.unpack(memoryview(packed), self.number, image, place)
 
 
 class Run(NamedTuple):
@@ -63,7 +105,7 @@ class Run(NamedTuple):
     state: State
     image: ImageBytes | None = None
     place: int = 0
-    unpack: Unpack | None = None
+    unpack: Unit | None = None
     skip: int = 0
 
     @property
@@ -142,18 +184,18 @@ class Flat:
     """A layer that is a part of a file, byte for byte. Holes of the file are zeros."""
 
     def __init__(self, image: ImageBytes, *, start: int, length: int) -> None:
-        self._image = image
-        self._start = start
+        self.image = image
+        self.start = start
         self.capacity_bytes = length
 
     def runs(self, start: int, end: int) -> Iterator[Run]:
         """Yield data and holes as the file system knows them."""
         at = start
-        for data in self._image.data_extents(self._start + start, self._start + end):
-            low = data.offset - self._start
+        for data in self.image.data_extents(self.start + start, self.start + end):
+            low = data.offset - self.start
             if low > at:
                 yield Run(at, low - at, State.ZERO)
-            yield Run(low, data.length, State.STORED, self._image, data.offset)
+            yield Run(low, data.length, State.STORED, self.image, data.offset)
             at = low + data.length
         if at < end:
             yield Run(at, end - at, State.ZERO)
@@ -163,13 +205,13 @@ class SideBySide:
     """A layer of several, one behind the other: the extents of a split disk."""
 
     def __init__(self, parts: Sequence[Layer]) -> None:
-        self._parts = parts
+        self.parts = tuple(parts)
         self.capacity_bytes = sum(part.capacity_bytes for part in parts)
 
     def runs(self, start: int, end: int) -> Iterator[Run]:
         """Yield the runs of each part, moved to where the part is."""
         base = 0
-        for part in self._parts:
+        for part in self.parts:
             low, high = max(start - base, 0), min(end - base, part.capacity_bytes)
             if low < high:
                 for run in part.runs(low, high):

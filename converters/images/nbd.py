@@ -19,7 +19,7 @@ SIMPLE_MAGIC, STRUCTURED_MAGIC = 0x67446698, 0x668E33EF
 
 FIXED_NEWSTYLE, NO_ZEROES = 1, 2
 MULTI_CONN = 1 << 8
-OPT_ABORT, OPT_GO, OPT_STRUCTURED, OPT_SET_META = 2, 7, 8, 10
+OPT_ABORT, OPT_TLS, OPT_GO, OPT_STRUCTURED, OPT_SET_META = 2, 5, 7, 8, 10
 REP_ACK, REP_INFO, REP_META = 1, 3, 4
 REP_ERROR = 1 << 31
 INFO_EXPORT, INFO_BLOCK_SIZE = 0, 3
@@ -48,27 +48,44 @@ class Address:
     socket: str = ""
     host: str = ""
     port: int = DEFAULT_PORT
+    tls: bool = False
+    tls_name: str = ""  # whose certificate is expected, where that is not the host
+    tls_folder: str = ""  # ca-cert.pem, and client-cert.pem with client-key.pem if it wants one
 
 
 def parse_uri(uri: str) -> Address:
     """Return the address in `nbd://host:port/export` or `nbd+unix:///export?socket=path`.
 
-    Raises UnsupportedImage for what is neither.
+    `nbds` in place of `nbd` wants TLS; as with libnbd, `tls-certificates=FOLDER` says where the
+    certificates are, `tls-hostname=NAME` whose is expected. Raises UnsupportedImage for the rest.
     """
     parts = urlsplit(uri)
     export = unquote(parts.path.removeprefix("/"))
-    if parts.scheme == "nbd+unix":
-        sockets = parse_qs(parts.query).get("socket", [])
-        if len(sockets) == 1:
-            return Address(export=export, socket=sockets[0])
+    query = parse_qs(parts.query)
+
+    def only(name: str) -> str:
+        values = query.get(name, [])
+        return values[0] if len(values) == 1 else ""
+
+    tls = parts.scheme.startswith("nbds")
     try:
-        if parts.scheme == "nbd" and parts.hostname:
-            return Address(export=export, host=parts.hostname, port=parts.port or DEFAULT_PORT)
+        if parts.scheme in ("nbd+unix", "nbds+unix") and only("socket"):
+            return Address(
+                export=export, socket=only("socket"), tls=tls,
+                tls_name=only("tls-hostname"), tls_folder=only("tls-certificates"),
+            )  # fmt: skip
+        if parts.scheme in ("nbd", "nbds") and parts.hostname:
+            return Address(
+                export=export, host=parts.hostname, port=parts.port or DEFAULT_PORT, tls=tls,
+                tls_name=only("tls-hostname"),
+                tls_folder=only("tls-certificates"),
+            )  # fmt: skip
     except ValueError:
         pass  # the port is no number; refused below
     raise UnsupportedImage(
-        field="URI", value=uri, expected="nbd://host:port/export or nbd+unix:///export?socket=path"
-    )
+        field="URI", value=uri,
+        expected="nbd[s]://host:port/export or nbd[s]+unix:///export?socket=path",
+    )  # fmt: skip
 
 
 def option(kind: int, content: bytes = b"") -> bytes:

@@ -15,6 +15,7 @@ from converters.images.vmdk import descriptor
 
 MOST_BYTES = 16 << 20
 _MOST_DEPTH = 200
+_MOST_CHUNKS = 9000  # fewer than a package may have members
 _MOST_CAPACITY = 128 << 40
 _DIGEST = re.compile(
     r"(?P<algorithm>SHA1|SHA256|SHA384|SHA512)\s*\((?P<file>[^)]+)\)\s*=\s*(?P<digest>[0-9a-fA-F]+)"
@@ -34,6 +35,15 @@ class File:
     href: str
     size_bytes: int | None
     compression: str
+    chunk_bytes: int = 0  # the file is cut into others of this size
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the files that it is in: DSP0243, 7.1, "chunkSize"."""
+        if not self.chunk_bytes or self.size_bytes is None:
+            return (self.href,)
+        count = max(-(-self.size_bytes // self.chunk_bytes), 1)
+        return tuple(f"{self.href}.{number:09}" for number in range(count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,17 +134,22 @@ def _elements(content: bytes, file: str) -> dict[str, list[dict[str, str]]]:
 
 
 def _file(attributes: dict[str, str], file: str) -> File:
-    if attributes.get("chunkSize"):
-        raise UnsupportedImage(
-            file=file, field="chunkSize", value=attributes["chunkSize"],
-            expected="files that are not cut into chunks",
+    size, chunk = attributes.get("size", ""), attributes.get("chunkSize", "")
+    chunk_bytes = _number(chunk, "chunkSize", file) if chunk else 0
+    if chunk and not size:
+        raise CorruptImage(file=file, field="size of a File", value="", expected="one, as it "
+                           "has a chunkSize")  # fmt: skip
+    if chunk and not 0 < _number(size, "size of a File", file) <= chunk_bytes * _MOST_CHUNKS:
+        raise CorruptImage(
+            file=file, field="chunkSize", value=chunk,
+            expected=f"a size that makes 1 to {_MOST_CHUNKS} chunks of the {size} bytes",
         )  # fmt: skip
-    size = attributes.get("size", "")
     return File(
         id=attributes.get("id", ""),
         href=descriptor.sibling(attributes.get("href", ""), file=file),
         size_bytes=_number(size, "size of a File", file) if size else None,
         compression=attributes.get("compression", "").lower(),
+        chunk_bytes=chunk_bytes,
     )
 
 

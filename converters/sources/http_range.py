@@ -2,7 +2,7 @@
 
 Each feed owns a connection. Feeds take windows of the disk from one list, so that a slow one holds
 up nobody. A window that breaks off is asked for again from the byte that is missing; as long as any
-feed gets bytes, nobody gives up.
+feed gets bytes, nobody gives up. How many feeds are at work is felt for (`http_width`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from converters.sources.http_connection import (
     refusal,
     translated,
 )
+from converters.sources.http_width import MOST, Adaptive
 
 _BUFFER = 1 << 20
 # Few requests, so that latency costs little: 4 MiB at 30 ms keep a connection at 130 MB/s.
@@ -44,6 +45,7 @@ _SMALLEST_WINDOW, _LARGEST_WINDOW = 4 << 20, 32 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
 _MOST_REFUSALS = 3  # in a row: of credentials that were just renewed
+_IDLE_S = 0.05  # between looks whether one more connection is wanted
 _MOST_SERVER_ERRORS = 3  # in a row of status 500, which rarely mends itself
 
 
@@ -74,7 +76,10 @@ class Patience:
 
 
 class HttpRange:
-    """The disk that these parts make up, in order and without gaps."""
+    """The disk that these parts make up, in order and without gaps.
+
+    `connections` is the most that are open at once.
+    """
 
     block_bytes = BLOCK
 
@@ -85,7 +90,7 @@ class HttpRange:
         *,
         name: str,
         authorization: Authorization | None = None,
-        connections: int = 4,
+        connections: int = MOST,
         patience: Patience | None = None,
     ) -> None:
         self.name = name
@@ -99,8 +104,9 @@ class HttpRange:
         self._patience = patience or Patience()
         self._lock = threading.Lock()
         self._revisions: dict[str, str] = {}
-        self._readers: list[_Reader] = []
+        self._readers: list[Reader] = []
         self._last_progress = time.monotonic()
+        self.width = Adaptive(most=connections)
         self.interrupted = False
 
     def probe(self) -> str:
@@ -108,8 +114,7 @@ class HttpRange:
 
         Raises SourceError where they cannot be read by ranges, or have another size.
         """
-        reader = _Reader(self)
-        self._readers.append(reader)
+        reader = self.reader()
         room = memoryview(bytearray(1))
         self.progressed()
         for part in self.parts:
@@ -121,16 +126,26 @@ class HttpRange:
     def feeds(self, wanted: Sequence[Extent], intake: Intake) -> Sequence[Iterator[Batch]]:
         """Return one feed per connection; they share the work."""
         self.progressed()
-        windows = _windows(wanted, self.capabilities.feeds)
-        readers = [_Reader(self) for _ in range(self.capabilities.feeds)]
-        self._readers += readers
-        return [self._feed(reader, windows, intake) for reader in readers]
+        self.width.begin()
+        windows = _Windows(wanted, self.capabilities.feeds)
+        readers = [self.reader() for _ in range(self.capabilities.feeds)]
+        return [self._feed(at, reader, windows, intake) for at, reader in enumerate(readers)]
 
-    def _feed(self, reader: _Reader, windows: Iterator[Extent], intake: Intake) -> Iterator[Batch]:
+    def reader(self) -> Reader:
+        """Return a reader with a connection of its own, which `interrupt` and `close` reach."""
+        made = Reader(self)
+        self._readers.append(made)
+        return made
+
+    def _feed(
+        self, number: int, reader: Reader, windows: _Windows, intake: Intake
+    ) -> Iterator[Batch]:
         try:
             while True:
-                with self._lock:
-                    window = next(windows, None)
+                while number >= self.width.connections and not windows.ended:
+                    reader.close()
+                    intake.wait(_IDLE_S)
+                window = windows.take()
                 if window is None:
                     return
                 for extent in extents.split([window], _BUFFER):
@@ -141,7 +156,7 @@ class HttpRange:
             reader.close()
 
     def _fill(
-        self, reader: _Reader, buffer: bytearray, extent: Extent, end: int, intake: Intake
+        self, reader: Reader, buffer: bytearray, extent: Extent, end: int, intake: Intake
     ) -> None:
         """Fill the buffer with an extent; what follows up to `end` is wanted next."""
         room = memoryview(buffer)[: extent.length]
@@ -155,6 +170,7 @@ class HttpRange:
                 done += len(piece)
                 continue
             count = reader.read(part, offset, min(end, part.end), piece, intake.wait)
+            self.width.came(count)
             done += count
             intake.came_in(count)
 
@@ -222,7 +238,7 @@ class HttpRange:
             reader.close()
 
 
-class _Reader:
+class Reader:
     """One connection, and the answer that is being read from it."""
 
     def __init__(self, source: HttpRange) -> None:
@@ -300,6 +316,8 @@ class _Reader:
             self._server_errors += 1
             if fault.status != 500 or self._server_errors > _MOST_SERVER_ERRORS:
                 raise fault
+        if isinstance(fault, Busy):
+            self._source.width.busy()
         self._source.tolerate(fault)
         self._breaks += 1
         own: float = min(_FIRST_PAUSE_S * 2 ** min(self._breaks, 10), _LONGEST_PAUSE_S)
@@ -317,8 +335,23 @@ class _Reader:
             connection.close()
 
 
+class _Windows:
+    """What is wanted, cut: large windows first, small ones so that all end together."""
+
+    def __init__(self, wanted: Sequence[Extent], feeds: int) -> None:
+        self._all = _windows(wanted, feeds)
+        self._lock = threading.Lock()
+        self.ended = False
+
+    def take(self) -> Extent | None:
+        """Return the next window, None at the end."""
+        with self._lock:
+            window = next(self._all, None)
+            self.ended = window is None
+        return window
+
+
 def _windows(wanted: Sequence[Extent], feeds: int) -> Iterator[Extent]:
-    """Cut what is wanted into windows: large ones first, small ones so that all end together."""
     left = extents.total(wanted)
     for extent in wanted:
         at = extent.offset

@@ -1,4 +1,4 @@
-"""A disk whose images are local files: any format that has tables, any chain of deltas.
+"""A disk whose images are files with tables, of any format, and any chain of deltas of them.
 
 The feed only looks up where things are; workers read and unpack, so that a disk of small pieces is
 read by all cores.
@@ -12,10 +12,9 @@ from converters.checksum import BLOCK
 from converters.errors import CorruptImage
 from converters.extents import Extent, Kind
 from converters.images.layers import ImageBytes, Layer, Run, State, resolve
-from converters.sources.contract import Batch, Capabilities, Intake, Part, ZeroBatch
+from converters.sources.contract import Batch, Capabilities, Intake, ZeroBatch
+from converters.sources.loading import BUFFER, Loading
 
-_BUFFER = 1 << 20
-_ZEROS = bytes(BLOCK)
 # Deflate packs at most 1032 to 1; an image that names more than that of its bytes is a bomb.
 _MOST_UNPACKED = 1100
 _SLACK = 4 << 20  # a last grain may be cut short in the file
@@ -25,19 +24,20 @@ class LayeredDisk:
     """The disk that a chain of layers makes, the newest first. Their files are its opener's."""
 
     block_bytes = BLOCK
+    gap_bytes = 0  # what of an image is rather read over than left out
 
     def __init__(self, layers: Sequence[Layer], *, name: str) -> None:
         self.name = name
         self.layers = tuple(layers)
         self.capacity_bytes = layers[0].capacity_bytes
-        self.capabilities = Capabilities(seekable=True, buffer_bytes=_BUFFER)
+        self.capabilities = Capabilities(seekable=True, buffer_bytes=BUFFER)
 
     def feeds(self, wanted: Sequence[Extent], intake: Intake) -> Sequence[Iterator[Batch]]:
         """Return one feed."""
         return [self._feed(wanted, intake)]
 
     def _feed(self, wanted: Sequence[Extent], intake: Intake) -> Iterator[Batch]:
-        loading: _Loading | None = None
+        loading: Loading | None = None
         tally = _Tally()
         for area in wanted:
             settled = area.offset
@@ -50,10 +50,11 @@ class LayeredDisk:
                     piece = piece.part(settled, piece.end)
                 low = piece.offset // BLOCK * BLOCK
                 high = min(-(-piece.end // BLOCK) * BLOCK, area.end)
-                if loading is None or loading.filled + high - low > _BUFFER:
+                if loading is None or loading.filled + high - low > BUFFER:
                     if loading is not None:
                         yield loading
-                    loading = _Loading(intake, intake.take_buffer())
+                    buffer = intake.take_buffer()
+                    loading = Loading(intake, buffer, gap_bytes=self.gap_bytes)
                 if settled < low:
                     loading.settles.append(Extent(settled, low - settled, Kind.ZERO))
                 loading.extend(low, high)
@@ -77,7 +78,7 @@ class LayeredDisk:
             tally.count(run)
             at = run.offset
             while at < run.end:
-                end = min((at // _BUFFER + 1) * _BUFFER, run.end)
+                end = min((at // BUFFER + 1) * BUFFER, run.end)
                 yield run.part(at, end)
                 at = end
 
@@ -116,90 +117,3 @@ class _Tally:
                 value=total, expected=f"at most {most}, as the file has {run.image.size_bytes}",
                 hint="parts of the disk share the same place: the image is damaged or malicious",
             )  # fmt: skip
-
-
-class _Loading:
-    """A batch: blocks of the disk in one buffer, and the runs that fill them."""
-
-    def __init__(self, intake: Intake, buffer: bytearray) -> None:
-        self._intake = intake
-        self._buffer = buffer
-        self._areas: list[tuple[int, int, int]] = []  # offset on the disk, in the buffer, length
-        self._runs: list[tuple[int, Run]] = []  # place in the buffer, run
-        self.filled = 0
-        self.settles: list[Extent] = []
-
-    def extend(self, low: int, high: int) -> None:
-        """Make room for the blocks of `[low, high)` of the disk."""
-        length = high - low
-        last = self._areas[-1] if self._areas else None
-        if last is not None and last[0] + last[2] == low:
-            self._areas[-1] = (last[0], last[1], last[2] + length)
-        else:
-            self._areas.append((low, self.filled, length))
-        self.settles.append(Extent(low, length))
-        # The last block of a disk may be shorter; the next area still begins at a whole one.
-        self.filled += -(-length // BLOCK) * BLOCK
-
-    def add(self, run: Run) -> None:
-        """Add a run that lies in the blocks that were made room for last."""
-        low, start, _ = self._areas[-1]
-        at = start + run.offset - low
-        if self._runs and run.state is State.STORED:
-            before, last = self._runs[-1]
-            if (
-                last.state is State.STORED
-                and last.image is run.image
-                and last.place + last.length == run.place
-                and before + last.length == at
-            ):
-                self._runs[-1] = (before, last._replace(length=last.length + run.length))
-                return
-        self._runs.append((at, run))
-
-    def parts(self) -> Iterator[Part]:
-        """Read and unpack the runs, then yield the buffer."""
-        self._fill()
-        yield self._buffer, self._areas
-
-    def _fill(self) -> None:
-        view = memoryview(self._buffer)
-        filled = 0
-        unit: bytes | bytearray = b""
-        unpacked: object = None
-        for at, run in self._runs:
-            _clear(view, filled, at)
-            filled = at + run.length
-            if run.image is None:
-                raise AssertionError("a run with data has an image")
-            if run.state is State.STORED:
-                self._read(view[at:filled], run.image, run.place)
-                continue
-            if run.unpack is None:
-                raise AssertionError("a packed run has an unpacker")
-            if unpacked != (run.image, run.place):
-                unit = run.unpack(run.image, run.place)
-                unpacked = (run.image, run.place)
-                self._intake.came_in(len(unit))
-            view[at:filled] = memoryview(unit)[run.skip : run.skip + run.length]
-        _clear(view, filled, self.filled)
-
-    def _read(self, room: memoryview, image: ImageBytes, place: int) -> None:
-        done = 0
-        while done < len(room):
-            piece = room[done : done + self._intake.piece_bytes]
-            image.read_into(piece, place + done)
-            done += len(piece)
-            self._intake.came_in(len(piece))
-
-    def release(self) -> None:
-        """Give the buffer back."""
-        self._intake.give_back(self._buffer)
-
-
-def _clear(view: memoryview, start: int, end: int) -> None:
-    """Zero a part of a buffer that was used before."""
-    while start < end:
-        step = min(end - start, BLOCK)
-        view[start : start + step] = _ZEROS[:step]
-        start += step

@@ -6,11 +6,13 @@ import contextlib
 import errno
 import os
 import socket
+import ssl
 import struct
 from dataclasses import dataclass
 
 from converters.errors import CorruptImage, SourceBroken, SourceRefused, UnsupportedImage
 from converters.images import nbd
+from converters.sources import nbd_tls
 
 _TIMEOUT_S = 60.0
 _REFUSALS = (errno.EPERM, errno.EINVAL, errno.ENOTSUP)
@@ -39,12 +41,13 @@ class Connection:
         self._status: list[tuple[int, bool]] = []
         self._status_cookie = 0  # while a status is waited for
         self._next = 1
+        self._receive_flags: int = socket.MSG_WAITALL
         try:
             self._socket = _connect(address)
         except OSError as fault:
             raise SourceBroken(f"cannot connect: {fault.strerror or fault}", file=name) from fault
         try:
-            self._negotiate(address.export)
+            self._negotiate(address)
         except Exception:
             self._socket.close()
             raise
@@ -54,13 +57,16 @@ class Connection:
         """Whether `status` can be asked."""
         return self._context is not None
 
-    def _negotiate(self, export: str) -> None:
+    def _negotiate(self, address: nbd.Address) -> None:
+        export = address.export
         if self._receive(16) != nbd.GREETING:
             raise UnsupportedImage("does not speak NBD's newstyle", file=self.name)
         (flags,) = struct.unpack(">H", self._receive(2))
         if not flags & nbd.FIXED_NEWSTYLE:
             raise UnsupportedImage("does not speak NBD's fixed newstyle", file=self.name)
         self._send(struct.pack(">I", nbd.FIXED_NEWSTYLE | (flags & nbd.NO_ZEROES)))
+        if address.tls:
+            self._secure(address)
         self._send(nbd.option(nbd.OPT_STRUCTURED))
         self.structured = self._option_reply(nbd.OPT_STRUCTURED)[0] == nbd.REP_ACK
         if self.structured:
@@ -79,6 +85,18 @@ class Connection:
         if not self.size_bytes:
             raise CorruptImage(file=self.name, field="size of the export", value=0,
                                expected="at least 1")  # fmt: skip
+
+    def _secure(self, address: nbd.Address) -> None:
+        """Begin to encrypt. Raises SourceRefused."""
+        self._send(nbd.option(nbd.OPT_TLS))
+        if self._option_reply(nbd.OPT_TLS)[0] != nbd.REP_ACK:
+            raise SourceRefused(
+                "the server does not encrypt", file=self.name,
+                hint="nbd:// in place of nbds:// reads it without encryption",
+            )  # fmt: skip
+        self._socket = nbd_tls.secured(self._socket, address, file=self.name)
+        # TLS knows no MSG_WAITALL: a record is what comes at once.
+        self._receive_flags = 0
 
     def _take_info(self, content: bytes) -> None:
         if len(content) < 2:
@@ -235,8 +253,8 @@ class Connection:
         done = 0
         while done < len(room):
             try:
-                count = self._socket.recv_into(room[done:], 0, socket.MSG_WAITALL)
-            except (TimeoutError, BlockingIOError) as fault:
+                count = self._socket.recv_into(room[done:], 0, self._receive_flags)
+            except (TimeoutError, BlockingIOError, ssl.SSLWantReadError) as fault:
                 raise SourceBroken(
                     f"did not answer for {_TIMEOUT_S:.0f} s", file=self.name
                 ) from fault
@@ -255,7 +273,8 @@ class Connection:
     def interrupt(self) -> None:
         """Make a wait for the server fail soon. From any thread."""
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            # Not SSLSocket.shutdown: that changes the object under the thread that reads.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Say good-bye and close."""

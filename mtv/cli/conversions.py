@@ -145,9 +145,11 @@ def run(wish: Wish) -> tuple[list[Result], list[str]]:
                 single=not found.is_package or wish.disk is not None,
             )
             with progress_line.shown(disk.name, quiet=wish.quiet) as on_stage:
-                results.append(
-                    conversion.convert(disk.source, order, version=disk.version, on_stage=on_stage)
-                )
+                done = conversion.convert(
+                    disk.source, order, version=disk.version, by_tables=disk.by_tables,
+                    on_stage=on_stage,
+                )  # fmt: skip
+                results.append(done)
         if wish.disk is None:
             found.finish()
         if not results:

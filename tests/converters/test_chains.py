@@ -6,8 +6,9 @@ import shutil
 import subprocess
 
 import disk_images
+import fuzzing
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from converters import extents, opening, pipeline, testing
@@ -62,7 +63,7 @@ class TestChainOfDeltas(testing.SourceTests):
     """Half of the disk in the base, the rest scattered over two deltas."""
 
     def make(self, folder, content):
-        return _owned(chain_of(folder, content))
+        return _owned(disk_images.chain_of(folder, content))
 
 
 class TestSplitFlat(testing.SourceTests):
@@ -86,55 +87,11 @@ def _owned(path):
     return disk
 
 
-def chain_of(folder, content, *, seed=3):
-    """Write base, vmfsSparse delta and seSparse delta that make this disk; return the newest."""
-    chance = random.Random(seed)
-    sectors = len(content) // SECTOR
-    base = bytearray(content)
-    low, high = {}, {}
-    for grain in range(-(-sectors // 8)):
-        part = content[grain * 4096 : (grain + 1) * 4096]
-        place = slice(grain * 4096, grain * 4096 + len(part))
-        match chance.randrange(6):
-            case 0:  # only in the newest; below it lies something else
-                high[grain] = part
-                base[place] = chance.randbytes(len(part))
-            case 1 if not any(part):
-                high[grain] = chance.choice([None, disk_images.UNMAPPED])
-                base[place] = b"old" * len(part)
-                base[place.stop :] = content[place.stop :]
-            case 2:  # some of its sectors in the older delta
-                for number in range(len(part) // SECTOR):
-                    if chance.random() < 0.5:
-                        sector = grain * 8 + number
-                        low[sector] = content[sector * SECTOR : (sector + 1) * SECTOR]
-                        base[sector * SECTOR : (sector + 1) * SECTOR] = b"z" * SECTOR
-    base = base[: len(content)]
-    order = list(low.items())
-    chance.shuffle(order)
-    (folder / "web-flat.vmdk").write_bytes(base)
-    (folder / "web-000001-delta.vmdk").write_bytes(disk_images.vmfs_sparse(sectors, dict(order)))
-    (folder / "web-000002-sesparse.vmdk").write_bytes(disk_images.se_sparse(sectors, high))
-    for name, kind, line, cid, parent_cid, parent in (
-        ("web", "vmfs", 'VMFS "web-flat.vmdk"', "11111111", disk_images.NO_PARENT, ""),
-        ("web-000001", "vmfsSparse", 'VMFSSPARSE "web-000001-delta.vmdk"', "22222222", "11111111",
-         "web.vmdk"),
-        ("web-000002", "seSparse", 'SESPARSE "web-000002-sesparse.vmdk"', "33333333", "22222222",
-         "web-000001.vmdk"),
-    ):  # fmt: skip
-        text = disk_images.descriptor(
-            create_type=kind, extents=[f"RW {sectors} {line}"], cid=cid, parent_cid=parent_cid,
-            parent=parent,
-        )  # fmt: skip
-        (folder / f"{name}.vmdk").write_text(text)
-    return folder / "web-000002.vmdk"
-
-
 @needs_qemu
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_chain_when_base_and_deltas_of_esxi_is_what_qemu_reads(tmp_path, seed):
     content = testing.sample_disk((18 << 20) + 5 * SECTOR, seed=seed)
-    newest = chain_of(tmp_path, content, seed=seed)
+    newest = disk_images.chain_of(tmp_path, content, seed=seed)
     assert by_qemu(newest) == content
     assert content_of(newest) == content
     for older in ("web-000001.vmdk", "web.vmdk"):
@@ -317,7 +274,7 @@ def test_extent_when_it_is_a_raw_device_is_refused(tmp_path):
 
 
 def test_se_sparse_when_journal_is_to_be_replayed_is_refused(tmp_path):
-    path = chain_of(tmp_path, testing.sample_disk(1 << 20))
+    path = disk_images.chain_of(tmp_path, testing.sample_disk(1 << 20))
     sparse = tmp_path / "web-000002-sesparse.vmdk"
     sparse.write_bytes(disk_images.se_sparse(2048, {}, replay=1))
     with pytest.raises(UnsupportedImage, match="replay journal is 1") as caught:
@@ -354,7 +311,7 @@ def test_identify_when_file_begins_so_is(start, format_):
     assert identify(start) == format_
 
 
-@settings(max_examples=60, deadline=None)
+@fuzzing.examples(60)
 @given(
     which=st.sampled_from(["delta", "sesparse", "qcow2", "sparse"]),
     edits=st.lists(
@@ -367,7 +324,7 @@ def test_image_when_bytes_are_changed_anywhere_ends_with_our_error_or_a_disk(
 ):
     folder = tmp_path_factory.mktemp("fuzz")
     content = testing.sample_disk(1 << 20, seed=1)
-    path = chain_of(folder, content)
+    path = disk_images.chain_of(folder, content)
     name = {"delta": "web-000001-delta.vmdk", "sesparse": "web-000002-sesparse.vmdk"}.get(which)
     if which == "sparse":
         path = folder / (name := "sparse.vmdk")

@@ -156,6 +156,11 @@ def test_vddk_when_asked_for_keeps_the_password_out_of_the_command_line():
     [
         ("nbd://h/x", nbd.Address(export="x", host="h")),
         ("nbd://h:99", nbd.Address(export="", host="h", port=99)),
+        ("nbds://h/x", nbd.Address(export="x", host="h", tls=True)),
+        (
+            "nbds+unix:///?socket=/s&tls-certificates=/c&tls-hostname=n",
+            nbd.Address(export="", socket="/s", tls=True, tls_folder="/c", tls_name="n"),
+        ),
         ("nbd+unix:///a%20b?socket=/s", nbd.Address(export="a b", socket="/s")),
     ],
 )
@@ -163,7 +168,7 @@ def test_uri_when_of_a_known_kind_is_an_address(uri, address):
     assert nbd.parse_uri(uri) == address
 
 
-@pytest.mark.parametrize("uri", ["nbds://h/x", "nbd+unix:///x", "http://h", "nbd://h:x/", ""])
+@pytest.mark.parametrize("uri", ["nbdx://h/x", "nbd+unix:///x", "http://h", "nbd://h:x/", ""])
 def test_uri_when_of_no_known_kind_is_refused(uri):
     with pytest.raises(UnsupportedImage, match="URI"):
         nbd.parse_uri(uri)

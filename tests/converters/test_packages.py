@@ -7,8 +7,9 @@ import os
 import tarfile
 
 import disk_images
+import fuzzing
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from converters import packages, pipeline, testing
@@ -239,7 +240,7 @@ SMALL = disk_images.tar(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@fuzzing.examples(150)
 @given(
     edits=st.lists(st.tuples(st.integers(0, 3000), st.binary(min_size=1, max_size=12)), max_size=6),
     cut=st.integers(0, len(SMALL)),
@@ -252,7 +253,7 @@ def test_package_when_bytes_are_changed_anywhere_ends_with_our_error_or_disks(ed
         copied(packages.read_package(Bytes(bytes(broken[:cut]))))
 
 
-@settings(max_examples=100, deadline=None)
+@fuzzing.examples(100)
 @given(st.binary(max_size=500))
 def test_manifest_when_it_is_noise_ends_with_our_error_or_digests(content):
     try:

@@ -7,19 +7,18 @@ import functools
 import struct
 import sys
 import threading
-import zlib
 from collections.abc import Iterator
 
-from converters.errors import CorruptImage, UnsupportedImage
-from converters.images.layers import ImageBytes, Run, State
+from converters.errors import CorruptImage
+from converters.images.layers import ImageBytes, Run, State, Unit
 from converters.images.qcow2.header import Header
+from converters.images.qcow2.packing import Clusters
 
 _OFFSET = 0x00FF_FFFF_FFFF_FE00  # bits 9 to 55
 _PACKED = 1 << 62
 _READS_ZERO = 1
 _KEPT_BYTES = 1 << 20  # of tables, as the file has them; five times that in memory
 _SUBCLUSTERS = 32
-_SECTOR = 512
 _ALL = (1 << _SUBCLUSTERS) - 1
 
 # State and place of a part of a cluster; PACKED keeps the entry in place of the place.
@@ -32,6 +31,7 @@ class ClusterTables:
     def __init__(self, image: ImageBytes, header: Header) -> None:
         self._image = image
         self._header = header
+        self._packing = Clusters(header.cluster_bits, header.compression)
         self.capacity_bytes = header.capacity_bytes
         self._lock = threading.Lock()
         kept = max(_KEPT_BYTES // header.cluster_bytes, 2)
@@ -124,7 +124,8 @@ class ClusterTables:
     def _found(self, offset: int, length: int, state: State, place: int) -> Iterator[Run]:
         """Yield the run for a state and place of the file; what is behind its end is zero."""
         if state is State.PACKED:
-            yield Run(offset, length, state, self._image, place, self._unpack)
+            at, most = self._packing.place(place)
+            yield Run(offset, length, state, self._image, at, Unit(self._packing, place, most))
         elif state is State.STORED:
             size = self._image.size_bytes
             # The last cluster of a file need not be written to its end.
@@ -149,39 +150,6 @@ class ClusterTables:
                 expected=f"the start of a cluster within the file's {self._image.size_bytes}",
             )  # fmt: skip
         return struct.unpack(f">{cluster // 8}Q", self._image.read_at(place, cluster))
-
-    def _unpack(self, image: ImageBytes, entry: int) -> bytes:
-        """Return the cluster that a descriptor of a compressed one names."""
-        header = self._header
-        if header.compression:
-            raise UnsupportedImage(
-                file=image.name, offset=104, field="compression_type", value=header.compression,
-                expected="0 (deflate)", hint="write the image again with compression_type=zlib",
-            )  # fmt: skip
-        # "Compressed Clusters Descriptor": offset below bit x, count of further sectors above it.
-        split = 62 - (header.cluster_bits - 8)
-        place = entry & ((1 << split) - 1)
-        sectors = (entry & (_PACKED - 1)) >> split
-        end = min((place // _SECTOR + 1 + sectors) * _SECTOR, image.size_bytes)
-        if place >= end:
-            raise CorruptImage(
-                file=image.name, offset=image.size_bytes, field="compressed cluster", value=place,
-                expected=f"a place within the file's {image.size_bytes}",
-            )  # fmt: skip
-        unpacker = zlib.decompressobj(-15)
-        try:
-            content = unpacker.decompress(image.read_at(place, end - place), header.cluster_bytes)
-        except zlib.error as fault:
-            raise self._damaged(place, str(fault)) from fault
-        if len(content) < header.cluster_bytes:
-            raise self._damaged(place, f"it inflates to {len(content)} bytes")
-        return content
-
-    def _damaged(self, place: int, problem: str) -> CorruptImage:
-        return CorruptImage(
-            f"a compressed cluster is damaged: {problem}", file=self._image.name, offset=place,
-            expected=f"a deflate stream of {self._header.cluster_bytes} bytes",
-        )  # fmt: skip
 
 
 def _subcluster_state(allocated: int, zero: int, number: int) -> State:

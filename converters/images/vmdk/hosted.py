@@ -4,12 +4,11 @@ streamOptimized in a file, whose grains are packed.
 
 from __future__ import annotations
 
-import functools
 import struct
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from converters.errors import CorruptImage
-from converters.images.layers import ImageBytes, Unpack
+from converters.images.layers import ImageBytes
 from converters.images.vmdk import header as headers
 from converters.images.vmdk import tables
 from converters.images.vmdk.header import SECTOR, Header
@@ -74,43 +73,67 @@ def layer(image: ImageBytes, header: Header) -> tables.GrainTables:
             expected=f"a place for {header.tables * 4} bytes within the {image.size_bytes} "
             "of the file",
         )  # fmt: skip
-    return tables.GrainTables(
-        image, geometry, unpack=_unpacker(header) if header.compressed else None
-    )
+    packing = _Grains(header.grain_bytes, header.capacity_bytes) if header.compressed else None
+    return tables.GrainTables(image, geometry, packing=packing)
 
 
-def _unpacker(header: Header) -> Callable[[int], Unpack]:
-    grain_bytes, capacity = header.grain_bytes, header.capacity_bytes
+@dataclass(frozen=True, slots=True)
+class _Grains:
+    """Grains packed by zlib behind a marker; a grain's number is its sector of the disk."""
 
-    def unpack(sector: int, image: ImageBytes, place: int) -> bytes | bytearray:
-        """Return the grain of this sector of the disk, whose marker is at `place`."""
-        said, size = _MARKER.unpack(image.read_at(place, _MARKER.size))
-        if said != sector:
+    unit_bytes: int
+    capacity_bytes: int
+    deflated: bool = True
+
+    def locate(
+        self, packed: memoryview, number: int, image: ImageBytes, place: int
+    ) -> tuple[int, int]:
+        """Return start and size of the zlib stream. Raises CorruptImage."""
+        if len(packed) < _MARKER.size:
+            raise self._cut(image, place + len(packed))
+        said, size = _MARKER.unpack_from(packed)
+        if said != number:
             raise CorruptImage(
                 file=image.name, offset=place, field="sector of a grain", value=said,
-                expected=f"{sector}, for which a table names this place",
+                expected=f"{number}, for which a table names this place",
             )  # fmt: skip
-        if not 0 < size <= 2 * grain_bytes:
+        if not 0 < size <= 2 * self.unit_bytes:
             raise CorruptImage(
                 file=image.name, offset=place + 8, field="compressed size of a grain", value=size,
-                expected=f"1 to {2 * grain_bytes}",
+                expected=f"1 to {2 * self.unit_bytes}",
             )  # fmt: skip
-        packed = image.read_at(place + _MARKER.size, size)
+        if _MARKER.size + size > len(packed):
+            if place + _MARKER.size + size > image.size_bytes:
+                raise self._cut(image, image.size_bytes)
+            raise CorruptImage(
+                file=image.name, offset=place + 8, field="compressed size of a grain", value=size,
+                expected="an end before the next grain",
+            )  # fmt: skip
+        return _MARKER.size, size
+
+    def unpack(
+        self, packed: memoryview, number: int, image: ImageBytes, place: int
+    ) -> bytes | bytearray:
+        """Return the grain whose marker is at `place`."""
+        start, size = self.locate(packed, number, image, place)
         try:
-            content = inflate(memoryview(packed), grain_bytes)
+            content = inflate(packed[start : start + size], self.unit_bytes)
         except InflateError as fault:
-            raise _damaged(image, sector, place, str(fault)) from fault
+            raise self.damaged(number, image, place, str(fault)) from fault
         # Of the last grain, some write only what lies on the disk, others all of it.
-        least = min(grain_bytes, capacity - sector * SECTOR)
-        if len(content) < least:
-            raise _damaged(image, sector, place, f"inflates to {len(content)} bytes")
+        if len(content) < min(self.unit_bytes, self.capacity_bytes - number * SECTOR):
+            raise self.damaged(number, image, place, f"inflates to {len(content)} bytes")
         return content
 
-    return lambda sector: functools.partial(unpack, sector)
+    def damaged(self, number: int, image: ImageBytes, place: int, problem: str) -> CorruptImage:
+        """Return the error for a grain that cannot be inflated."""
+        return CorruptImage(
+            f"the grain at sector {number} {problem}", file=image.name,
+            offset=place + _MARKER.size, hint="the image is damaged: fetch it again",
+        )  # fmt: skip
 
-
-def _damaged(image: ImageBytes, sector: int, place: int, problem: str) -> CorruptImage:
-    return CorruptImage(
-        f"the grain at sector {sector} {problem}", file=image.name,
-        offset=place + _MARKER.size, hint="the image is damaged: fetch it again",
-    )  # fmt: skip
+    def _cut(self, image: ImageBytes, offset: int) -> CorruptImage:
+        return CorruptImage(
+            "the file ends in the middle of a grain", file=image.name, offset=offset,
+            hint="it was cut short: fetch it again",
+        )  # fmt: skip

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from converters.errors import CorruptImage
-from converters.images.layers import ImageBytes, Run, State, Unpack
+from converters.images.layers import ImageBytes, Packing, Run, State, Unit
 from converters.images.vmdk.header import SECTOR
 
 ABSENT, ZERO = -1, -2  # in place of a grain's place
@@ -59,7 +59,7 @@ class Geometry:
 
 
 class GrainTables:
-    """The layer of a sparse extent. `unpack(sector of the disk)` is given where grains are packed.
+    """The layer of a sparse extent. `packing` is given where grains are packed.
 
     May be used by one thread at a time for looking up; the runs may be read by any.
     """
@@ -69,11 +69,11 @@ class GrainTables:
         image: ImageBytes,
         geometry: Geometry,
         *,
-        unpack: Callable[[int], Unpack] | None = None,
+        packing: Packing | None = None,
     ) -> None:
         self._image = image
         self._geometry = geometry
-        self._unpack = unpack
+        self._packing = packing
         self.capacity_bytes = geometry.capacity_bytes
         self._lock = threading.Lock()
         self._table = functools.lru_cache(maxsize=_KEPT_TABLES)(self._read_table)
@@ -102,6 +102,19 @@ class GrainTables:
                     yield run if run.offset == low and run.end == stop else run.part(low, stop)
             start = high
 
+    def in_order(self) -> bool:
+        """Return whether the grains lie in the file in the order of the disk."""
+        last = -1
+        for index in range(self._geometry.directory_entries):
+            with self._lock:
+                place = self._table_place(index)
+                places = self._table(place, index) if place >= 0 else []
+            stored = [place for place in places if place >= 0]
+            if stored and (stored[0] <= last or stored != sorted(stored)):
+                return False
+            last = stored[-1] if stored else last
+        return True
+
     def _absent_until(self, index: int, place: int, end: int) -> int:
         """Return where the tables end that are like this one: absent, or zero."""
         span = self._geometry.table_span
@@ -119,7 +132,8 @@ class GrainTables:
         return min(index * span, end)
 
     def _table_runs(self, places: list[int], first: int, last: int, base: int) -> Iterator[Run]:
-        grain, image, unpack = self._geometry.grain_bytes, self._image, self._unpack
+        grain, image, packing = self._geometry.grain_bytes, self._image, self._packing
+        most = 2 * grain + SECTOR  # what is packed is never twice as large
         at = first
         while at < last:
             place = places[at]
@@ -129,14 +143,17 @@ class GrainTables:
                 while until < last and places[until] == place:
                     until += 1
                 yield Run(offset, (until - at) * grain, _state(place))
-            elif unpack is None:
+            elif packing is None:
                 following = place + grain
                 while until < last and places[until] == following:
                     until += 1
                     following += grain
                 yield Run(offset, (until - at) * grain, State.STORED, image, place)
             else:
-                yield Run(offset, grain, State.PACKED, image, place, unpack(offset // SECTOR))
+                # Mostly the next grain follows, and tells where this one ends.
+                step = places[until] - place if until < len(places) else 0
+                unit = Unit(packing, offset // SECTOR, step if 0 < step < most else most)
+                yield Run(offset, grain, State.PACKED, image, place, unit)
             at = until
 
     def _table_place(self, index: int) -> int:

@@ -8,9 +8,10 @@ import struct
 import subprocess
 
 import disk_images
+import fuzzing
 import pytest
 import small_guests as guests
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from converters.errors import CorruptGuest, UnsupportedGuest
@@ -98,7 +99,7 @@ def test_read_when_the_packing_is_unknown_then_it_is_said():
 @given(
     st.sampled_from(["none", "gzip", "xz", "bzip2"]), st.integers(0, 5000), st.binary(max_size=9)
 )
-@settings(max_examples=200, deadline=None)
+@fuzzing.examples(200)
 def test_read_when_bytes_are_damaged_then_only_our_errors_are_raised(packer, at, junk):
     image = PACKERS[packer]()(archive.build(FIRST))
     image = image[: at % len(image)] + junk + image[at % len(image) + len(junk) :]
@@ -108,7 +109,7 @@ def test_read_when_bytes_are_damaged_then_only_our_errors_are_raised(packer, at,
 
 @given(st.binary(max_size=200), st.sampled_from([b"\x28\xb5\x2f\xfd", b"\x02\x21\x4c\x18",
                                                  b"\x04\x22\x4d\x18"]))  # fmt: skip
-@settings(max_examples=30, deadline=None)
+@fuzzing.examples(30)
 def test_unpack_when_a_frame_is_junk_then_only_our_errors_are_raised(junk, magic):
     with disk_images.allowed_to_fail():
         compression.unpack(magic + junk, 1 << 20)
@@ -171,7 +172,7 @@ def test_build_index_when_the_initramfs_has_unpacked_modules_then_their_own_name
 
 @given(st.dictionaries(st.text("ab-_*?[]:", min_size=1, max_size=12), st.text("xyz", min_size=1),
                        max_size=30))  # fmt: skip
-@settings(max_examples=100, deadline=None)
+@fuzzing.examples(100)
 def test_kmod_index_when_read_by_its_format_then_all_entries_are_there(entries):
     index = kmod_index.build((key, value, n) for n, (key, value) in enumerate(entries.items()))
     assert dict(walk(index)) == entries

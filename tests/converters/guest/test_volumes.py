@@ -3,9 +3,10 @@
 import struct
 
 import disk_images
+import fuzzing
 import pytest
 import small_guests as guests
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from converters.errors import CorruptGuest
@@ -48,7 +49,7 @@ def test_read_when_a_file_system_has_no_table_then_there_are_no_partitions():
 
 
 @given(st.binary(min_size=1024, max_size=4096), st.booleans())
-@settings(max_examples=200, deadline=None)
+@fuzzing.examples(200)
 def test_read_when_the_bytes_are_any_then_only_our_errors_are_raised(content, signed):
     content = bytearray(content)
     if signed:
@@ -143,7 +144,7 @@ def test_lvm_when_volumes_are_linear_then_their_bytes_are_found():
 
 
 @given(st.integers(0, len(METADATA)), st.text(max_size=5))
-@settings(max_examples=200, deadline=None)
+@fuzzing.examples(200)
 def test_lvm_when_its_text_is_damaged_then_only_our_errors_are_raised(at, junk):
     text = METADATA[:at] + junk + METADATA[at + len(junk) :]
     try:
