@@ -311,6 +311,24 @@ def test_identify_when_file_begins_so_is(start, format_):
     assert identify(start) == format_
 
 
+@needs_qemu
+@pytest.mark.parametrize("cluster", [512, 65536, 2 << 20])
+def test_qcow2_when_packed_by_zstd_is_what_qemu_reads(tmp_path, cluster):
+    content = testing.sample_disk((4 << 20) + 512, seed=cluster)
+    raw, image = tmp_path / "raw", tmp_path / "z.qcow2"
+    raw.write_bytes(content)
+    options = f"compression_type=zstd,cluster_size={cluster}"
+    qemu("convert", "-O", "qcow2", "-c", "-o", options, raw, image)
+    assert content_of(image) == content
+    whole = image.read_bytes()
+    damaged = bytearray(whole)
+    at = whole.rindex(b"\x28\xb5\x2f\xfd")
+    damaged[at + 4 : at + 40] = bytes(36)
+    image.write_bytes(damaged)
+    with pytest.raises(CorruptImage, match="compressed cluster is damaged"):
+        content_of(image)
+
+
 @fuzzing.examples(60)
 @given(
     which=st.sampled_from(["delta", "sesparse", "qcow2", "sparse"]),

@@ -1,12 +1,15 @@
 """NBD: against nbdkit and qemu-nbd, and against servers that lie."""
 
+import contextlib
 import os
 import shutil
 import socket
 import struct
+import subprocess
 import threading
 
 import pytest
+from servers import until
 
 from converters import extents, pipeline, testing
 from converters.errors import (
@@ -124,6 +127,67 @@ def test_export_when_server_dies_says_so(tmp_path):
             running.wait(5)
     source.close()
     server.__exit__()
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """Make a CA, and a certificate of `localhost`, as QEMU and nbdkit name the files."""
+    folder = tmp_path_factory.mktemp("pki")
+
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+    openssl("req", "-x509", *key, "-keyout", "ca-key.pem", "-out", "ca-cert.pem", "-subj", "/CN=ca")
+    openssl(
+        "req", "-x509", *key, "-keyout", "server-key.pem", "-out", "server-cert.pem",
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+        "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem",
+    )  # fmt: skip
+    return folder
+
+
+@contextlib.contextmanager
+def served_by_tls(folder, content, certificates, tls="require"):
+    (folder / "disk.raw").write_bytes(content)
+    path = folder / "tls"
+    line = ["nbdkit", "-f", "-U", path, "-P", folder / "pid", f"--tls={tls}",
+            f"--tls-certificates={certificates}", "file", folder / "disk.raw"]  # fmt: skip
+    server = subprocess.Popen(line)
+    try:
+        until(lambda: (folder / "pid").exists(), "nbdkit", 60)
+        yield f"?socket={path}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_export_when_encrypted_gives_the_disk(tmp_path, certificates):
+    content = testing.sample_disk(3 << 20, seed=8)
+    with served_by_tls(tmp_path, content, certificates) as query:
+        source = NbdExport(f"nbds+unix:///{query}&tls-certificates={certificates}", connections=2)
+        sink = MemorySink()
+        pipeline.copy(source, sink)
+        source.close()
+    assert bytes(sink.content) == content
+
+
+def test_export_when_its_certificate_is_not_known_is_refused(tmp_path, certificates):
+    with served_by_tls(tmp_path, bytes(1 << 20), certificates) as query:
+        with pytest.raises(SourceRefused, match="is not trusted"):
+            NbdExport(f"nbds+unix:///{query}")
+        with pytest.raises(SourceRefused, match="is not trusted"):
+            NbdExport(
+                f"nbds+unix:///{query}&tls-certificates={certificates}&tls-hostname=other.example"
+            )
+
+
+def test_export_when_server_does_not_encrypt_is_refused_not_read_in_the_clear(tmp_path):
+    with (
+        served(tmp_path, bytes(1 << 20)) as server,
+        pytest.raises(SourceRefused, match="the server does not encrypt"),
+    ):
+        NbdExport(server.uri.replace("nbd+unix", "nbds+unix"))
 
 
 def test_export_when_name_is_unknown_is_refused(tmp_path):

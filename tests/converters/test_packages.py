@@ -240,6 +240,63 @@ SMALL = disk_images.tar(
 )
 
 
+def chunked(content, chunk_bytes, *, drop=None, wrong=None):
+    """Return the members of a package whose disk is cut into chunks."""
+    names = [f"d.vmdk.{at:09}" for at in range(-(-len(content) // chunk_bytes))]
+    parts = [content[at * chunk_bytes : (at + 1) * chunk_bytes] for at in range(len(names))]
+    text = descriptor([("d.vmdk", len(content), len(ONE), "")]).replace(
+        b' ovf:size="', b' ovf:chunkSize="%d" ovf:size="' % chunk_bytes
+    )
+    members = [("vm.ovf", text), *zip(names, parts, strict=True)]
+    digests = manifest(members)
+    if wrong is not None:
+        members[wrong] = (members[wrong][0], members[wrong][1][:-1] + b"!")
+    if drop is not None:
+        del members[drop]
+    return [members[0], ("vm.mf", digests), *members[1:]]
+
+
+@pytest.mark.parametrize("where", ["a stream", "a file", "a folder"])
+def test_package_when_a_disk_is_cut_into_chunks_joins_them(tmp_path, where):
+    members = chunked(testing.stream_image(ONE), 100_000)
+    if where == "a stream":
+        package = packages.read_package(Bytes(disk_images.tar(members)))
+    elif where == "a file":
+        (tmp_path / "vm.ova").write_bytes(disk_images.tar(members))
+        package = packages.open_package(str(tmp_path / "vm.ova"))
+    else:
+        for name, content in members:
+            (tmp_path / name).write_bytes(content)
+        package = packages.open_package(str(tmp_path / "vm.ovf"))
+    assert copied(package) == {"d.vmdk": ONE}
+    assert len(package.checked) == len(members) - 1
+
+
+CHUNKS_GONE_WRONG = {
+    "one is missing": ({"drop": 2}, CorruptImage, r"d.vmdk.000000002 of \d+ bytes comes"),
+    "the last is missing": ({"drop": -1}, CorruptImage, r"d.vmdk.\d+ is missing"),
+    "one was changed": ({"wrong": 1}, Mismatch, "sha256 of d.vmdk.000000000"),
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "text"), CHUNKS_GONE_WRONG.values(), ids=CHUNKS_GONE_WRONG
+)
+def test_package_when_chunks_are_not_whole_says_which(fault, error, text):
+    members = chunked(testing.stream_image(ONE), 100_000, **fault)
+    with pytest.raises(error, match=text):
+        copied(packages.read_package(Bytes(disk_images.tar(members))))
+
+
+@pytest.mark.parametrize("chunk", ["0", "1", "-5", "99999999999999999999", "x"])
+def test_descriptor_when_chunks_are_too_many_or_no_number_is_refused(chunk):
+    text = descriptor([("d.vmdk", 1 << 30, 1 << 30, "")]).replace(
+        b' ovf:size="', b' ovf:chunkSize="%s" ovf:size="' % chunk.encode()
+    )
+    with pytest.raises(CorruptImage, match="chunkSize is"):
+        ovf.parse(text, file="vm.ovf")
+
+
 @fuzzing.examples(150)
 @given(
     edits=st.lists(st.tuples(st.integers(0, 3000), st.binary(min_size=1, max_size=12)), max_size=6),
