@@ -19,8 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mtv import errors
+from mtv.api import quantities
 from mtv.api.core import Container, Pod
-from mtv_operator.embedded import pki, quantities
+from mtv_operator.embedded import pki
 from mtv_operator.embedded.images.store import Store
 from mtv_operator.embedded.node import (
     attempts,
