@@ -276,6 +276,22 @@ def validate_preference(request: Request, world: World) -> Verdict:
     )
 
 
+def validate_replica_set(request: Request, world: World) -> Verdict:
+    """Refuse a set whose instances would not be its own, or could not work."""
+    if request.object is None or _is_going(request.object):
+        return Verdict()
+    found = _decoded(request.object, kubevirt.VirtualMachineInstanceReplicaSet)
+    if isinstance(found, Cause):
+        return Verdict(causes=(found,))
+    if (request.old_object or {}).get("spec") == request.object.get("spec"):
+        return Verdict()
+    template = ((request.object.get("spec") or {}).get("template") or {}).get("spec") or {}
+    return Verdict(
+        causes=validation.replica_set(found),
+        warnings=honoured.warnings(template, honoured.INSTANCE_SPEC, "spec.template.spec"),
+    )
+
+
 def validate_stored_only(request: Request, world: World) -> Verdict:
     """Admit a kind that nothing acts on yet, and say so."""
     if request.operation != "CREATE" or request.object is None:
@@ -310,6 +326,7 @@ WEBHOOKS: dict[str, Webhook] = {
     "/pod-eviction-validate": validate_eviction,
     "/instancetype-validate": validate_instancetype,
     "/preference-validate": validate_preference,
+    "/vmirs-validate": validate_replica_set,
     "/stored-only-validate": validate_stored_only,
     "/plan-warnings": warn_of_plan,
     "/storage-map-warnings": warn_of_storage_map,

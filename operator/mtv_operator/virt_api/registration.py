@@ -122,11 +122,11 @@ VALIDATING: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
         "Fail",
     ),
     (
-        "replicaset-stored-only.kubevirt.io",
-        "/stored-only-validate",
+        "virtualmachineinstancereplicaset-validator.kubevirt.io",
+        "/vmirs-validate",
         "virtualmachineinstancereplicasets",
-        ("CREATE",),
-        "Ignore",
+        ("CREATE", "UPDATE"),
+        "Fail",
     ),
     (
         "preset-stored-only.kubevirt.io",

@@ -59,6 +59,25 @@ def instance(vmi: kubevirt.VirtualMachineInstance, *, trusted: bool) -> list[Cau
     return found + instance_spec(vmi.spec, "spec", sized=True)
 
 
+def replica_set(one: kubevirt.VirtualMachineInstanceReplicaSet) -> list[Cause]:
+    """Return what is wrong with a replica set."""
+    template, selector = one.spec.template, one.spec.selector
+    found: list[Cause] = []
+    if one.spec.replicas is not None and one.spec.replicas < 0:
+        message = "spec.replicas must be greater than or equal to 0"
+        found.append(Cause(field="spec.replicas", message=message))
+    labels = template.metadata.labels
+    misses = any(labels.get(name) != value for name, value in selector.match_labels.items())
+    if misses or not (selector.match_labels or selector.match_expressions):
+        found.append(Cause(field="spec.selector", message="selector does not match labels."))
+    if template.spec is None:
+        message = "missing virtual machine template."
+        found.append(Cause(field="spec.template", message=message, reason=REQUIRED))
+        return found
+    found += _labels(labels, "spec.template.metadata.labels")
+    return found + instance_spec(template.spec, "spec.template.spec", sized=True)
+
+
 def instance_update(
     old: kubevirt.VirtualMachineInstance, new: kubevirt.VirtualMachineInstance, *, trusted: bool
 ) -> list[Cause]:

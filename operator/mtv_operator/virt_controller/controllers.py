@@ -19,6 +19,7 @@ from mtv_operator.virt_controller.migration_controller import (
     EvacuationController,
     MigrationController,
 )
+from mtv_operator.virt_controller.replica_set_controller import ReplicaSetController
 from mtv_operator.virt_controller.small_controllers import InstallationController, NodeController
 from mtv_operator.virt_controller.virtual_machine_controller import VirtualMachineController
 
@@ -50,6 +51,7 @@ class World:
     installations: Cache[installation.KubeVirt]
     data_volumes: Cache[cdi.DataVolume] | None = None
     attachments: Cache[core.Pod]
+    replica_sets: Cache[kubevirt.VirtualMachineInstanceReplicaSet]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ def build(client: Client, caches: Caches, settings: Settings) -> Built:
         installations=caches.watch(installation.KubeVirt),
         data_volumes=caches.watch(cdi.DataVolume) if settings.data_volumes else None,
         attachments=caches.watch(core.Pod, labels=f"{well_known.APP}={hotplug.APP}"),
+        replica_sets=caches.watch(kubevirt.VirtualMachineInstanceReplicaSet),
     )
     found: tuple[Controller, ...] = (
         VirtualMachineController(client, world.vms, world.instances, world.data_volumes),
@@ -98,6 +101,7 @@ def build(client: Client, caches: Caches, settings: Settings) -> Built:
         ),
         EvacuationController(client, world.instances, world.migrations),
         NodeController(client, world.nodes),
+        ReplicaSetController(client, world.replica_sets, world.instances),
     )
     if settings.keeps_installation:
         found += (InstallationController(client, world.installations, settings.version),)
@@ -118,6 +122,8 @@ def _wire(world: World, enqueue: Enqueue) -> None:
     def of_instance(key: Key, found: kubevirt.VirtualMachineInstance | None) -> None:
         of_vm(key, found)
         enqueue(EvacuationController.name, key)
+        for owner in world.replica_sets.list(key.namespace):
+            enqueue(ReplicaSetController.name, Key(key.namespace, owner.metadata.name))
         for one in world.migrations.list(key.namespace):
             if one.spec.vmi_name == key.name:
                 enqueue(MigrationController.name, key_of(one))
@@ -162,6 +168,7 @@ def _wire(world: World, enqueue: Enqueue) -> None:
     world.pods.on_change(of_pod)
     world.claims.on_change(of_claim)
     world.migrations.on_change(of_migration)
+    world.replica_sets.on_change(lambda key, _: enqueue(ReplicaSetController.name, key))
     world.nodes.on_change(lambda key, _: enqueue(NodeController.name, key))
 
 
