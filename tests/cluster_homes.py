@@ -39,8 +39,8 @@ class ClusterHome(homes.Home):
 
     def install(self, *more: str) -> None:
         self.mtv(
-            *("install", "--image", IMAGE, "--emulation", "allow"),
-            *("--timeout", str(INSTALL_S), *more),
+            *("install", *(more or ("--image", IMAGE)), "--emulation", "allow"),
+            *("--timeout", str(INSTALL_S)),
             timeout_s=INSTALL_S + 60,
         )
 

@@ -3,6 +3,9 @@
     cluster.py up [--nodes N]     a new cluster: etcd, the control plane, N nodes
     cluster.py down               stop everything and remove its files
     cluster.py load IMAGE.tar...  put images into every node's containerd
+    cluster.py tag OLD NEW        give an image one more name, on every node
+    cluster.py stop NODE          end a node at once, as if its power was cut
+    cluster.py start NODE         start it again, with what it had on its disks
 
 It needs root and the packages of packages-cluster.txt; binaries that are missing are built by
 build.sh. The control plane runs in the machine's own namespaces and listens on the bridge's
@@ -188,9 +191,21 @@ def main() -> None:
     commands.add_parser("up").add_argument("--nodes", type=int, default=1)
     commands.add_parser("down")
     commands.add_parser("load").add_argument("archives", nargs="+", type=Path)
+    tag = commands.add_parser("tag")
+    tag.add_argument("old")
+    tag.add_argument("new")
+    for name in ("stop", "start"):
+        commands.add_parser(name).add_argument("node", type=int)
     args = parser.parse_args()
     if args.command == "up":
         up(args.nodes)
+    elif args.command == "tag":
+        for node in nodes():
+            assert node.ctr("images", "tag", "--force", args.old, args.new)
+    elif args.command == "stop":
+        Node(args.node).down()
+    elif args.command == "start":
+        Node(args.node).up()
     elif args.command == "down":
         down()
     else:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import os
+import threading
 from collections.abc import Iterator
 
 import cluster_homes
+import homes
 import pytest
 import vcenters
 from cluster_homes import ClusterHome
@@ -58,3 +62,15 @@ def home(cluster: ClusterHome, vcenter: vcenters.VCenter) -> ClusterHome:
         stdin=vcenter.password,
     )
     return cluster
+
+
+@pytest.fixture(scope="session")
+def guest_url() -> Iterator[str]:
+    """The test guest's disk, where pods can fetch it."""
+    handler = functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=str(homes.GUEST.parent)
+    )
+    with http.server.ThreadingHTTPServer((cluster_homes.GATEWAY, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{cluster_homes.GATEWAY}:{server.server_port}/{homes.GUEST.name}"
+        server.shutdown()

@@ -1,6 +1,7 @@
 """VMs leave vCenter and boot as pods of real kubelets: the README's stories, on Kubernetes."""
 
 import json
+import re
 
 import cluster_homes
 import servers
@@ -60,11 +61,19 @@ def test_console_and_guest_agent_work_through_the_aggregated_api(home):
 
 
 def test_stopped_and_started_it_boots_again_with_its_disk(home):
+    first = home.wait_guest("story", "moved", deadline_s=240)
     home.mtv("vm", "stop", "story", "-n", "moved", "--wait")
-    assert home.get("vmi", "story", "moved") is None
+    servers.until(lambda: home.get("vmi", "story", "moved") is None, "its instance is gone", 120)
     home.mtv("vm", "start", "story", "-n", "moved")
-    home.wait_guest("story", "moved", deadline_s=240)
+    again = home.wait_guest("story", "moved", deadline_s=240)
+    assert boot_of(first) != boot_of(again)
     home.mtv("vm", "stop", "story", "-n", "moved", "--wait")
+
+
+def boot_of(page: str) -> str:
+    found = re.search(r"boot=(\S+)", page)
+    assert found is not None, page
+    return found[1]
 
 
 def test_a_leader_that_is_lost_is_replaced_and_nothing_is_done_twice(home, vcenter):

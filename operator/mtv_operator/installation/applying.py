@@ -78,22 +78,31 @@ def wait_until_deployed(client: Client, settings: Settings, timeout_s: float, sa
 def _missing(client: Client, settings: Settings) -> str:
     """Return what is still missing, in words; empty when all is there."""
     try:
-        controller = client.find(apps.Deployment, "mtv-controller", MIGRATION_NAMESPACE)
-        status = (controller and controller.status) or apps.DeploymentStatus()
-        wanted = (controller and controller.spec and controller.spec.replicas) or 1
-        if (status.updated_replicas or 0) < wanted or (status.available_replicas or 0) < wanted:
-            return f"mtv-controller: {status.available_replicas or 0} of {wanted} available"
+        for name in ("mtv-controller", "mtv-inventory"):
+            found = client.find(apps.Deployment, name, MIGRATION_NAMESPACE)
+            if missing := _of_deployment(name, found):
+                return missing
         if not settings.runtime:
             return ""
-        found = client.find(installation.KubeVirt, configuration.NAME, configuration.NAMESPACE)
+        kubevirt_ = client.find(installation.KubeVirt, configuration.NAME, configuration.NAMESPACE)
     except errors.Retryable as fault:
         return str(fault)
-    if found is None or found.status is None:
+    if kubevirt_ is None or kubevirt_.status is None:
         return "virt-operator has not begun"
-    progressing = [one for one in found.status.conditions if one.type == "Progressing"]
-    if found.status.phase == DEPLOYED and all(one.status == "False" for one in progressing):
+    status = kubevirt_.status
+    progressing = [one for one in status.conditions if one.type == "Progressing"]
+    if status.phase == DEPLOYED and all(one.status == "False" for one in progressing):
         return ""
-    return next((one.message or "" for one in progressing), "") or f"phase {found.status.phase}"
+    return next((one.message or "" for one in progressing), "") or f"phase {status.phase}"
+
+
+def _of_deployment(name: str, found: apps.Deployment | None) -> str:
+    status = (found and found.status) or apps.DeploymentStatus()
+    wanted = (found and found.spec and found.spec.replicas) or 1
+    available = status.available_replicas or 0
+    if (status.updated_replicas or 0) >= wanted and available >= wanted:
+        return ""
+    return f"{name}: {available} of {wanted} available"
 
 
 def allow_emulation(client: Client, allowed: bool) -> None:

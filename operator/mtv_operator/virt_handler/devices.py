@@ -1,4 +1,4 @@
-"""Lets the launcher's uid use the devices in its pod: /dev/net/tun, /dev/kvm, /dev/vhost-net.
+"""Lets the launcher's uid use the devices in its pod: /dev/net/tun, /dev/kvm, block volumes.
 
 A container has device files of its own, which simply change hands. Where the pod shares the
 node's /dev, an entry for the uid is added to the file's access list, and nothing is taken away
@@ -11,6 +11,7 @@ import logging
 import os
 import stat
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,26 @@ def give(pid: int, uid: int) -> list[str]:
             _give(path, Path("/") / name, status, uid)
         given.append(name)
     return given
+
+
+def give_volumes(pid: int, uid: int, names: Iterable[str]) -> None:
+    """Let `uid` use the volumes that the pod of process `pid` has as block devices."""
+    for name in names:
+        path = Path(f"/proc/{pid}/root/dev") / name
+        try:
+            status = path.lstat()
+            shared = status.st_dev == Path("/dev").stat().st_dev  # the node's own device file
+        except OSError:
+            continue
+        if not stat.S_ISBLK(status.st_mode) or status.st_uid == uid:
+            continue
+        try:
+            if shared:
+                os.setxattr(path, _ACL, access_list(status.st_mode, uid, _present(path)))
+            else:
+                os.chown(path, uid, -1, follow_symlinks=False)
+        except OSError as fault:
+            log.warning("%s cannot be given to uid %d: %s", path, uid, fault)
 
 
 def _give(path: Path, ours: Path, status: os.stat_result, uid: int) -> None:

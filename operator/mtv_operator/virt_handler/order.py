@@ -62,6 +62,7 @@ def prepare(
         pid = launcher_socket.peer_pid(connection)
     uid = Path(f"/proc/{pid}").stat().st_uid
     given = devices.give(pid, uid)
+    devices.give_volumes(pid, uid, [one.name for one in vmi.spec.volumes])
     accelerator = emulation.choose(ability, pod_has_kvm=KVM_DEVICE in given)
     network = guest_network.plan(vmi, vcpus=cpu.vcpus(vmi.spec.domain))
     options = Options(
