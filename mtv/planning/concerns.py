@@ -99,7 +99,10 @@ class Rule:
 
 def evaluate(vm: VM, inventory: Inventory) -> tuple[Concern, ...]:
     """Return every concern about `vm`, worst first, in the order of the table."""
-    found = [concern for rule in RULES for concern in rule.evaluate(vm, inventory)]
+    from mtv.planning import package_concerns  # rules of its own, in the words of this module
+
+    rules = package_concerns.RULES if inventory.kind == "ova" else RULES
+    found = [concern for rule in rules for concern in rule.evaluate(vm, inventory)]
     rank = {Category.CRITICAL: 0, Category.WARNING: 1, Category.INFORMATION: 2}
     return tuple(sorted(found, key=lambda concern: rank[concern.category]))
 

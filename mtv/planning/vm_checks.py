@@ -141,7 +141,7 @@ def _addresses(facts: Facts) -> Iterator[Problem]:
             "the pod network gives each VM an address of its own: static addresses are not kept",
             suggestion="map the network to a multus network, or set preserveStaticIPs to false",
         )
-    if not facts.vm.guest_networks:
+    if not facts.vm.guest_networks and facts.inventory.kind != "ova":
         yield facts.problem(
             "VMMissingGuestIPs",
             Category.WARN,

@@ -78,8 +78,8 @@ def of_providers(
                 f"Provider {found.metadata.name} is not the cluster that mtv runs in (type "
                 "openshift, no URL), the only destination there is",
             )
-        elif side == "Source" and found.spec.type != provider.VSPHERE:
-            yield _not_valid(side, "NotSupported", f"Provider {found.metadata.name} is no vSphere")
+        elif side == "Source" and found.spec.type not in provider.FOLLOWED:
+            yield _not_valid(side, "NotSupported", f"Provider {found.metadata.name} is no source")
         elif not provider.is_ready(found):
             yield _not_ready(side, _why(found))
 
