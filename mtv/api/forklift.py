@@ -79,6 +79,8 @@ class ProviderStatus(meta.Part, frozen=True, kw_only=True):
 
 
 class Provider(meta.Object, frozen=True, kw_only=True):
+    """A vCenter, an ESXi host, a folder of OVAs, or the cluster: where VMs come from or go."""
+
     resource: ClassVar[meta.Resource] = _kind(
         "providers",
         "provider",
@@ -112,6 +114,8 @@ class HostStatus(meta.Part, frozen=True, kw_only=True):
 
 
 class Host(meta.Object, frozen=True, kw_only=True):
+    """An ESXi host that disks are read from directly."""
+
     resource: ClassVar[meta.Resource] = _kind(
         "hosts",
         "host",
@@ -157,6 +161,8 @@ class MapStatus(meta.Part, frozen=True, kw_only=True):
 
 
 class NetworkMap(meta.Object, frozen=True, kw_only=True):
+    """What becomes of the networks of a source."""
+
     resource: ClassVar[meta.Resource] = _kind(
         "networkmaps", "networkmap", _condition_column("READY"), _AGE
     )
@@ -215,6 +221,8 @@ class StorageMapSpec(meta.Part, frozen=True, kw_only=True):
 
 
 class StorageMap(meta.Object, frozen=True, kw_only=True):
+    """What becomes of the datastores of a source."""
+
     resource: ClassVar[meta.Resource] = _kind(
         "storagemaps", "storagemap", _condition_column("READY"), _AGE
     )
@@ -245,6 +253,8 @@ class HookStatus(meta.Part, frozen=True, kw_only=True):
 
 
 class Hook(meta.Object, frozen=True, kw_only=True):
+    """What is run before or after the migration of a VM."""
+
     resource: ClassVar[meta.Resource] = _kind(
         "hooks",
         "hook",
@@ -466,6 +476,8 @@ class PlanStatus(meta.Part, frozen=True, kw_only=True):
 
 
 class Plan(meta.Object, frozen=True, kw_only=True):
+    """VMs that are moved: from where to where, and how."""
+
     resource: ClassVar[meta.Resource] = _kind(
         "plans",
         "plan",
@@ -506,6 +518,8 @@ class MigrationStatus(meta.Part, frozen=True, kw_only=True):
 
 
 class Migration(meta.Object, frozen=True, kw_only=True):
+    """One run of a Plan: its cutover, its cancels, its progress."""
+
     resource: ClassVar[meta.Resource] = _kind(
         "migrations",
         "migration",

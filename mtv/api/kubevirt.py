@@ -950,6 +950,8 @@ class VirtualMachineStatus(meta.Part, frozen=True, kw_only=True):
 
 
 class VirtualMachine(meta.Object, frozen=True, kw_only=True):
+    """A virtual machine, whether it runs or not."""
+
     resource: ClassVar[meta.Resource] = meta.Resource(
         group=GROUP,
         version="v1",
@@ -1241,6 +1243,8 @@ class VirtualMachineInstanceStatus(meta.Part, frozen=True, kw_only=True):
 
 
 class VirtualMachineInstance(meta.Object, frozen=True, kw_only=True):
+    """A virtual machine that runs, from its start to its end."""
+
     resource: ClassVar[meta.Resource] = meta.Resource(
         group=GROUP,
         version="v1",
@@ -1313,6 +1317,8 @@ class VirtualMachineInstanceMigrationStatus(meta.Part, frozen=True, kw_only=True
 
 
 class VirtualMachineInstanceMigration(meta.Object, frozen=True, kw_only=True):
+    """Moves a running instance to another node."""
+
     resource: ClassVar[meta.Resource] = meta.Resource(
         group=GROUP,
         version="v1",
@@ -1358,6 +1364,8 @@ class VirtualMachineInstanceReplicaSetStatus(meta.Part, frozen=True, kw_only=Tru
 
 
 class VirtualMachineInstanceReplicaSet(meta.Object, frozen=True, kw_only=True):
+    """Keeps so many instances of a template running."""
+
     resource: ClassVar[meta.Resource] = meta.Resource(
         group=GROUP,
         version="v1",
@@ -1390,6 +1398,8 @@ class VirtualMachineInstancePresetSpec(meta.Part, frozen=True, kw_only=True):
 
 
 class VirtualMachineInstancePreset(meta.Object, frozen=True, kw_only=True):
+    """Stored, and not applied to anything."""
+
     resource: ClassVar[meta.Resource] = meta.Resource(
         group=GROUP,
         version="v1",

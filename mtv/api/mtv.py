@@ -97,6 +97,8 @@ class DiskTransferStatus(meta.Part, frozen=True, kw_only=True):
 
 
 class DiskTransfer(meta.Object, frozen=True, kw_only=True):
+    """Copies a disk of a source into a claim."""
+
     resource: ClassVar[meta.Resource] = meta.Resource(
         group=GROUP,
         version="v1alpha1",

@@ -6,7 +6,9 @@ in its annotation, see `meta.one_of`.
 
 from __future__ import annotations
 
+import functools
 import sys
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from msgspec import inspect
 from mtv.api import cdi, forklift, installation, instancetype, kubevirt, meta, migrations, mtv
 
 MANIFESTS = Path(__file__).parents[2] / "operator/manifests/crds"
+DESCRIPTIONS = Path(__file__).with_name("descriptions.toml")
 NOTE = "# Written by `make crds` from mtv/api; change the types instead.\n"
 KINDS: tuple[type[meta.Object], ...] = (
     *forklift.KINDS,
@@ -103,7 +106,11 @@ def object_schema(kind: type[meta.Object]) -> dict[str, Any]:
 def _struct(info: Any, *, top: bool = False) -> dict[str, Any]:  # noqa: ANN401 - msgspec.inspect's
     if info.cls is meta.ObjectMeta:  # of a template: the API server checks only an object's own
         return dict(_FREE_OBJECT)
-    properties = {field.encode_name: _field(field) for field in info.fields}
+    described = _descriptions(info.cls)
+    properties = {
+        field.encode_name: _described(_field(field), described.get(field.encode_name))
+        for field in info.fields
+    }
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     required = [
         field.encode_name
@@ -115,6 +122,24 @@ def _struct(info: Any, *, top: bool = False) -> dict[str, Any]:  # noqa: ANN401 
     if required:
         schema["required"] = required
     return schema
+
+
+def _descriptions(cls: type) -> dict[str, str]:
+    """Return what is said of the fields of a type, and of those that it has from its bases."""
+    said: dict[str, str] = {}
+    for one in reversed(cls.__mro__):
+        said |= descriptions().get(one.__module__.rpartition(".")[2], {}).get(one.__name__, {})
+    return said
+
+
+@functools.cache
+def descriptions() -> dict[str, dict[str, dict[str, str]]]:
+    """Return what `kubectl explain` says: by module, type and field."""
+    return tomllib.loads(DESCRIPTIONS.read_text())
+
+
+def _described(schema: dict[str, Any], text: str | None) -> dict[str, Any]:
+    return {"description": text, **schema} if text else schema
 
 
 def _is_required(field: Any) -> bool:  # noqa: ANN401

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mtv.api import cdi, core, forklift, installation, kubevirt, meta, schema
+from mtv.api import cdi, core, forklift, installation, kubevirt, meta, mtv, schema
 
 DATA = Path(__file__).parent / "data"
 FORKLIFT = json.loads((DATA / "forklift-fields.json").read_text())["kinds"]
@@ -21,6 +21,21 @@ def test_the_manifests_are_those_of_the_types():
     committed = {path.name: path.read_text() for path in schema.MANIFESTS.glob("*.yaml")}
 
     assert committed == schema.files(), "run `make crds`"
+
+
+@pytest.mark.parametrize("module", [forklift, kubevirt, mtv], ids=lambda one: one.__name__)
+def test_every_description_is_of_a_field_that_there_is(module):
+    for name, fields in schema.descriptions()[module.__name__.rpartition(".")[2]].items():
+        known = {one.encode_name for one in msgspec.structs.fields(getattr(module, name))}
+        assert set(fields) <= known, name
+
+
+def test_a_field_is_explained_where_upstream_readers_look_for_it():
+    plan = schema.object_schema(forklift.Plan)["properties"]["spec"]["properties"]
+
+    assert plan["targetNamespace"]["description"].startswith("Where the new VMs are made")
+    of_vm = plan["vms"]["items"]["properties"]["id"]["description"]  # a field of its base
+    assert of_vm.startswith("The source's own id")
 
 
 def _paths(fields: Any, prefix: str = "") -> Iterator[str]:
