@@ -2,7 +2,9 @@
 
     base64url(payload) "." base64url(HMAC-SHA256(key, payload))
 
-The key is the claim's own, in a Secret: a token is good for one claim and for five minutes.
+The key is the claim's own: a token is good for one claim and for five minutes. Its worker has it in
+a Secret beside the claim; virt-api, which reads Secrets in its own namespace alone, makes it of the
+root key there.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import hmac
 import msgspec
 
 LIFE_S = 300  # as CDI's tokens
-KEY = "key"  # in the Secret's data
+ROOT_SECRET = "virt-api-upload-root-key"  # in the namespace of virt-api
+KEY = "key"  # in the Secrets' data
 KEY_BYTES = 32
 
 
@@ -26,6 +29,11 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     claim: str
     uid: str
     expires: int
+
+
+def claim_key(root: bytes, uid: str) -> bytes:
+    """Return the key of the claim with this uid."""
+    return _mac(uid.encode(), root)
 
 
 def secret_name(claim: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import assert_never
 import msgspec
 
 from mtv import errors
-from mtv.api import cdi, core, json_patch, meta, upload_token
+from mtv.api import cdi, configuration, core, json_patch, meta, upload_token
 from mtv_operator.data_volumes import data_volume, filling, names
 from mtv_operator.objects import Cache, Caches, Client, Key
 from mtv_operator.reconciling import Controller
@@ -136,18 +137,31 @@ class Fillings:
 
     def _make_key(self, claim: core.PersistentVolumeClaim) -> None:
         """Make the key by which uploads into the claim are allowed."""
+        key = upload_token.claim_key(self._root_key(), claim.metadata.uid)
         secret = core.Secret(
             metadata=meta.ObjectMeta(
                 name=upload_token.secret_name(claim.metadata.name),
                 namespace=claim.metadata.namespace,
                 owner_references=(meta.owner_of(claim),),
             ),
+            data={upload_token.KEY: key},
+        )
+        with contextlib.suppress(errors.AlreadyExists):
+            self._client.create(secret)
+
+    def _root_key(self) -> bytes:
+        """Return the key that all others are made of; the first who needs it makes it."""
+        metadata = meta.ObjectMeta(name=upload_token.ROOT_SECRET, namespace=configuration.NAMESPACE)
+        new = core.Secret(
+            metadata=metadata,
             data={upload_token.KEY: secrets.token_bytes(upload_token.KEY_BYTES)},
         )
-        try:
-            self._client.create(secret)
-        except errors.AlreadyExists:
-            return
+        found = self._client.find(core.Secret, metadata.name, metadata.namespace)
+        if found is None:
+            with contextlib.suppress(errors.AlreadyExists):
+                self._client.create(new)
+            found = self._client.get(core.Secret, metadata.name, metadata.namespace)
+        return found.data[upload_token.KEY]
 
     def write_status(self, observed: filling.Observed, status: filling.Annotations) -> None:
         """Store the annotations where they differ."""

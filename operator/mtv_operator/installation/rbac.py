@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mtv.api import upload_token
+
 READ = ("get", "list", "watch")
 WRITE = ("create", "update", "patch", "delete", "deletecollection")
 ALL = (*READ, *WRITE)
@@ -106,7 +108,6 @@ VIRT_API = [
     rule("apps", "controllerrevisions", "get"),
     rule("cdi.kubevirt.io", "*", *READ),
     rule("", "pods nodes namespaces persistentvolumeclaims", *READ),
-    rule("", "secrets", "get"),  # keys of uploads
     rule("", "pods/eviction", "create"),
     rule("apiregistration.k8s.io", "apiservices", *APPLY),
     rule(
@@ -119,6 +120,7 @@ VIRT_API = [
     *EVENTS,
 ]
 VIRT_API_OWN = [
+    {**rule("", "secrets", "get"), "resourceNames": [upload_token.ROOT_SECRET]},
     rule("", "services endpoints", *APPLY),
     rule("discovery.k8s.io", "endpointslices", *APPLY),
 ]
@@ -136,7 +138,8 @@ OPERATOR_OWN = [
 DATA_VOLUMES = [
     rule("cdi.kubevirt.io", "*", *ALL),
     rule("", "persistentvolumeclaims", *ALL),
-    rule("", "secrets", "create"),  # keys of uploads: made, never read
+    rule("", "secrets", "create"),  # keys of uploads: made, never read, but for their root
+    {**rule("", "secrets", "get"), "resourceNames": [upload_token.ROOT_SECRET]},
 ]
 INVENTORY_OWN = [rule("", "secrets configmaps", "get", "create", "update")]  # certificates
 INVENTORY = [
@@ -156,6 +159,60 @@ TRANSFER = [
     rule("", "persistentvolumeclaims", "get"),
     *EVENTS,
 ]
+
+# What people may do with virtual machines.
+_SUB = "subresources.kubevirt.io"
+_INSTANCETYPES = (
+    "virtualmachineinstancetypes virtualmachineclusterinstancetypes virtualmachinepreferences "
+    "virtualmachineclusterpreferences"
+)
+_KINDS_OF_VMS = (
+    "virtualmachines virtualmachineinstances virtualmachineinstancepresets "
+    "virtualmachineinstancereplicasets"
+)
+_OF_VMI, _OF_VM = "virtualmachineinstances/{}", "virtualmachines/{}"
+
+
+def subresources(form: str, names: str, *verbs: str) -> Rule:
+    """Return a rule for blank-separated subresources of VMs or instances."""
+    return rule(_SUB, " ".join(form.format(name) for name in names.split()), *verbs)
+
+
+VMS_VIEW = [
+    rule("kubevirt.io", "kubevirts", "get", "list"),
+    subresources(_OF_VMI, "guestosinfo filesystemlist userlist objectgraph", "get"),
+    subresources(_OF_VM, "expand-spec objectgraph", "get"),
+    rule(_SUB, "expand-vm-spec", "update"),
+    rule("kubevirt.io", f"{_KINDS_OF_VMS} virtualmachineinstancemigrations", *READ),
+    rule("instancetype.kubevirt.io", _INSTANCETYPES, *READ),
+    rule("migrations.kubevirt.io", "migrationpolicies", *READ),
+]
+VMS_EDIT = [
+    *VMS_VIEW,
+    subresources(_OF_VMI, "console vnc vnc/screenshot portforward usbredir", "get"),
+    subresources(
+        _OF_VMI,
+        "pause unpause addvolume removevolume freeze unfreeze softreboot reset",
+        "update",
+    ),
+    subresources(_OF_VM, "portforward", "get"),
+    subresources(_OF_VM, "start stop restart addvolume removevolume memorydump", "update"),
+]
+VMS_MIGRATE = [
+    subresources(_OF_VM, "migrate", "update"),
+    rule("kubevirt.io", "virtualmachineinstancemigrations", *ALL),
+]
+VMS_DEFAULT = [
+    rule("kubevirt.io", "kubevirts", "get", "list"),
+    rule(_SUB, "version guestfs", "get", "list"),
+]
+
+
+def _write_vms(*verbs: str) -> list[Rule]:
+    return [
+        rule("kubevirt.io", _KINDS_OF_VMS, *verbs),
+        rule("instancetype.kubevirt.io", _INSTANCETYPES, *verbs),
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,35 +374,38 @@ def data_volumes() -> list[Document]:
     """Return what virt-controller may do besides where it fills claims, and what people may."""
     account = {"kind": "ServiceAccount", "name": "kubevirt-controller", "namespace": "kubevirt"}
     name = "kubevirt-datavolumes"
-    upload = [rule("upload.cdi.kubevirt.io", "uploadtokenrequests", "create")]
     return [
         _role("ClusterRole", {"name": name}, DATA_VOLUMES),
         _binding("ClusterRoleBinding", {"name": name}, "ClusterRole", [account]),
-        *for_people("cdi.kubevirt.io", ("cdi.kubevirt.io",), [], upload),
+        *users_of_data_volumes(),
     ]
+
+
+def users_of_data_volumes() -> list[Document]:
+    """Return what people may do with DataVolumes."""
+    upload = [rule("upload.cdi.kubevirt.io", "uploadtokenrequests", "create")]
+    return for_people("cdi.kubevirt.io", ("cdi.kubevirt.io",), [], upload)
 
 
 def users_of_vms() -> list[Document]:
-    """Return what people may do with virtual machines."""
-    consoles = (
-        "virtualmachineinstances/console virtualmachineinstances/vnc "
-        "virtualmachineinstances/portforward"
-    )
-    states = (
-        "virtualmachines/start virtualmachines/stop virtualmachines/restart "
-        "virtualmachineinstances/pause virtualmachineinstances/unpause "
-        "virtualmachineinstances/softreboot virtualmachineinstances/reset"
-    )
-    guest = (
-        "virtualmachineinstances/guestosinfo virtualmachineinstances/filesystemlist "
-        "virtualmachineinstances/userlist"
-    )
-    view = [rule("subresources.kubevirt.io", guest, "get")]
-    edit = [
-        rule("subresources.kubevirt.io", consoles, "get"),
-        rule("subresources.kubevirt.io", states, "update"),
+    """Return what people may do with virtual machines: upstream's roles and their rules.
+
+    Who may edit VMs may not migrate them: that is the cluster's administrator's, or of those whom
+    `kubevirt.io:migrate` is given to.
+    """
+    found = [
+        _role("ClusterRole", {"name": f"kubevirt.io:{name}", "labels": labels}, rules)
+        for name, labels, rules in (
+            ("admin", {f"{GROUP}/aggregate-to-admin": "true"}, [*VMS_EDIT, *_write_vms(*WRITE)]),
+            ("edit", {f"{GROUP}/aggregate-to-edit": "true"}, [*VMS_EDIT, *_write_vms(*WRITE[:-1])]),
+            ("view", {f"{GROUP}/aggregate-to-view": "true"}, VMS_VIEW),
+            ("migrate", {}, VMS_MIGRATE),
+            ("default", {}, VMS_DEFAULT),
+        )
     ]
-    return for_people("kubevirt.io", ("kubevirt.io",), view, edit)
+    everybody = [{"apiGroup": GROUP, "kind": "Group", "name": "system:authenticated"}]
+    name = {"name": "kubevirt.io:default"}
+    return [*found, _binding("ClusterRoleBinding", name, "ClusterRole", everybody)]
 
 
 def _subjects(account: Account) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from mtv import errors
-from mtv.api import core, upload_token
+from mtv.api import configuration, core, upload_token
 from mtv_operator.data_volumes import names, worker_pod
 from mtv_operator.virt_api import statuses
 from mtv_operator.virt_api.authorization import Target
@@ -144,17 +144,17 @@ def _claim(backend: Backend, namespace: str, name: str) -> tuple[core.Persistent
     """Return a claim that waits for an upload, and its key. Raises Refusal."""
     try:
         claim = backend.client.get(core.PersistentVolumeClaim, name, namespace)
-        secret = backend.client.find(core.Secret, upload_token.secret_name(name), namespace)
+        secret = backend.client.find(core.Secret, upload_token.ROOT_SECRET, configuration.NAMESPACE)
     except errors.NotFound:
         raise Refusal(404, f'{CLAIMS} "{name}" not found', name=name, kind=CLAIMS) from None
     except errors.MigrationError as fault:
         raise statuses.of_error(fault) from fault
     if names.UPLOAD not in claim.metadata.annotations:
         raise Refusal(400, f"PVC {name} is not an upload target", name=name, kind=CLAIMS)
-    key = secret.data.get(upload_token.KEY) if secret is not None else None
-    if not key or names.is_filled(claim):
+    root = secret.data.get(upload_token.KEY) if secret is not None else None
+    if not root or names.is_filled(claim):
         raise Refusal(503, f"PVC {name} does not take an upload now", name=name, kind=CLAIMS)
-    return claim, key
+    return claim, upload_token.claim_key(root, claim.metadata.uid)
 
 
 def worker_of(backend: Backend, token: str, now: float) -> tuple[str, int]:

@@ -5,12 +5,14 @@ After `plugin/pkg/auth/authorizer/rbac` and `pkg/registry/rbac/validation`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from mtv_operator.embedded.apiserver import label_selectors
 from mtv_operator.embedded.apiserver.exchange import User
 from mtv_operator.embedded.apiserver.storage import Store
 
@@ -61,11 +63,17 @@ class _RoleRef(msgspec.Struct, frozen=True):
 class _Metadata(msgspec.Struct, frozen=True):
     name: str = ""
     namespace: str = ""
+    labels: dict[str, str] | None = None
 
 
-class _Role(msgspec.Struct, frozen=True):
+class _Aggregation(msgspec.Struct, frozen=True, rename="camel"):
+    cluster_role_selectors: tuple[dict[str, Any], ...] = ()
+
+
+class _Role(msgspec.Struct, frozen=True, rename="camel"):
     metadata: _Metadata
     rules: tuple[Rule, ...] | None = None
+    aggregation_rule: _Aggregation | None = None
 
 
 class _Binding(msgspec.Struct, frozen=True, rename="camel"):
@@ -149,20 +157,47 @@ class Rules:
         cluster_roles, cluster_bindings, roles, bindings = (
             [entry.body for entry in self._store.table(table).select("")] for table in TABLES
         )
-        self._roles = dict(_decode_roles([*cluster_roles, *roles]))
+        self._roles = _with_aggregated(_decode_roles([*cluster_roles, *roles]))
         self._bindings = [
             (one.metadata.namespace, one.role_ref, one.subjects or ())
             for one in _decode_bindings([*cluster_bindings, *bindings])
         ]
 
 
-def _decode_roles(bodies: Sequence[bytes]) -> Iterable[tuple[tuple[str, str], tuple[Rule, ...]]]:
+def _decode_roles(bodies: Sequence[bytes]) -> list[_Role]:
+    found = []
     for body in bodies:
-        try:
-            role = msgspec.json.decode(body, type=_Role)
-        except msgspec.ValidationError:  # gives nobody anything
-            continue
-        yield (role.metadata.namespace, role.metadata.name), role.rules or ()
+        with contextlib.suppress(msgspec.ValidationError):  # gives nobody anything
+            found.append(msgspec.json.decode(body, type=_Role))
+    return found
+
+
+def _with_aggregated(roles: Sequence[_Role]) -> dict[tuple[str, str], tuple[Rule, ...]]:
+    """Return the rules of each role; of one that aggregates, those of the roles it selects.
+
+    What it selects may aggregate in turn: `admin` takes in `edit`, which takes in `view`.
+    """
+    by_place = {(one.metadata.namespace, one.metadata.name): one for one in roles}
+
+    def rules_of(role: _Role, above: tuple[_Role, ...]) -> tuple[Rule, ...]:
+        if role.aggregation_rule is None:
+            return role.rules or ()
+        selectors = role.aggregation_rule.cluster_role_selectors
+        parts = [
+            one
+            for one in roles
+            if not one.metadata.namespace
+            and one not in (*above, role)
+            and any(_selects(selector, one) for selector in selectors)
+        ]
+        inner = (rule for one in parts for rule in rules_of(one, (*above, role)))
+        return (*(role.rules or ()), *inner)
+
+    return {place: rules_of(role, ()) for place, role in by_place.items()}
+
+
+def _selects(selector: dict[str, Any], role: _Role) -> bool:
+    return label_selectors.matches(selector, role.metadata.labels or {})
 
 
 def _decode_bindings(bodies: Sequence[bytes]) -> Iterable[_Binding]:

@@ -43,9 +43,12 @@ def objects(front_proxy: FrontProxy) -> list[Made]:
         _role("cluster-admin", [_rule(["*"], ["*"], ["*"]), _paths(["*"], ["*"])]),
         _role("system:discovery", [_paths(["get"], _DISCOVERY)]),
         _role("system:basic-user", _BASIC),
-        _role("view", [_rule(READ, _GROUPS, _VIEWED)], aggregate="view"),
-        _role("edit", [_rule([*READ, *WRITE], _GROUPS, _EDITED)], aggregate="edit"),
-        _role("admin", [_rule([*READ, *WRITE], [*_GROUPS, RBAC], _OWNED)], aggregate="admin"),
+        _part("view", [_rule(READ, _GROUPS, _VIEWED)]),
+        _part("edit", [_rule([*READ, *WRITE], _GROUPS, _EDITED)]),
+        _part("admin", [_rule([*READ, *WRITE], [*_GROUPS, RBAC], _OWNED)]),
+        _whole("view", part_of="edit"),
+        _whole("edit", part_of="admin"),
+        _whole("admin"),
     ]
     made += [
         _binding("cluster-admin", "system:masters"),
@@ -117,14 +120,32 @@ _EDITED = [*_VIEWED, "pods/eviction", "secrets", "serviceaccounts/token"]
 _OWNED = [*_EDITED, "rolebindings", "roles"]
 
 
-def _role(name: str, rules: list[dict[str, list[str]]], *, aggregate: str = "") -> Made:
+def _role(
+    name: str,
+    rules: list[dict[str, list[str]]],
+    *,
+    part_of: str = "",
+    takes: str = "",
+) -> Made:
+    """Return a role: one that another aggregates, or that itself takes in those with a label."""
     labels = dict(_LABEL)
-    if aggregate:
-        labels[f"{RBAC}/aggregate-to-{aggregate}"] = "true"
+    if part_of:
+        labels[f"{RBAC}/aggregate-to-{part_of}"] = "true"
+    fields: dict[str, Any] = {"metadata": {"labels": labels}, "rules": rules}
+    if takes:
+        selector = {"matchLabels": {f"{RBAC}/aggregate-to-{takes}": "true"}}
+        fields["aggregationRule"] = {"clusterRoleSelectors": [selector]}
     return Made(
-        place=(Key(f"clusterroles.{RBAC}", "", name), f"{RBAC}/v1", "ClusterRole"),
-        fields={"metadata": {"labels": labels}, "rules": rules},
+        place=(Key(f"clusterroles.{RBAC}", "", name), f"{RBAC}/v1", "ClusterRole"), fields=fields
     )
+
+
+def _part(name: str, rules: list[dict[str, list[str]]]) -> Made:
+    return _role(f"system:aggregate-to-{name}", rules, part_of=name)
+
+
+def _whole(name: str, *, part_of: str = "") -> Made:
+    return _role(name, [], part_of=part_of, takes=name)
 
 
 def _binding(role: str, group: str) -> Made:
