@@ -63,6 +63,23 @@ def verify_extents(
         raise _mismatch(sink, found.extent_sum(first), sums.extent_sum(first), different)
 
 
+def verify_areas(
+    expected: int,
+    sink: Sink,
+    areas: Sequence[Extent],
+    *,
+    capacity_bytes: int,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> None:
+    """Compare areas of what the sink has with the sum of the blocks that were written to them.
+
+    Raises Mismatch.
+    """
+    found = sum_of(sink, areas, capacity_bytes=capacity_bytes, on_progress=on_progress)
+    if found != expected:
+        raise _mismatch(sink, found, expected, ())
+
+
 def sum_of(
     sink: Sink,
     areas: Sequence[Extent],

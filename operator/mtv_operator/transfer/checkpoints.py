@@ -61,16 +61,15 @@ def starting_state(
     Pure. A journal is believed only for the same state of the source, and, where notes are kept
     with the disk, only if these are of this very disk (`FileTarget` has looked at that).
     """
-    candidates = list(_candidates(known, capacity_bytes))
-    best = max(candidates, key=lambda pair: extents.total(pair[0].extents), default=None)
-    if best is None or not best[0].extents:
+    candidates = [one for one in _candidates(known, capacity_bytes) if one[0].extents]
+    own = [state for state, written_of in candidates if written_of == revision]
+    if not candidates:
         return State(), ""
-    state, written_of = best
     if not seekable:
         return State(), "this transport cannot be resumed"
-    if written_of != revision:
+    if not own:
         return State(), "the disk was changed in the source"
-    return state, ""
+    return max(own, key=lambda state: extents.total(state.extents)), ""
 
 
 def _candidates(known: Known, capacity_bytes: int) -> Iterator[tuple[State, str]]:
@@ -116,8 +115,8 @@ class Checkpoints:
         self._changed = threading.Condition()
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
-        if not start.extents:
-            notes.clear(target.JOURNAL, target.SYNCED)
+        if not start.extents or notes.read().get(target.REVISION) != revision:
+            notes.clear(target.JOURNAL, target.SYNCED)  # first: they are of another state
         notes.write({target.REVISION: revision})
 
     def __enter__(self) -> Self:

@@ -1,5 +1,7 @@
 """The copy of one disk: opens it, goes on where an earlier process stopped, says how far it is.
 
+With a checkpoint that disk is a snapshot's, and `ways` says what of it has to come.
+
 A source that breaks is tried again here as long as something comes in between; https goes on at the
 missing byte, nfc begins the disk again. Whoever kills this process at any line loses some MiB.
 """
@@ -9,11 +11,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
+
+import msgspec
 
 from converters import checksum, extents, pipeline
 from converters.errors import (
@@ -23,17 +26,25 @@ from converters.errors import (
     SourceBroken,
     SourceChanged,
 )
+from converters.extents import Extent
 from converters.journal import State
+from converters.sinks.comparing import ComparingSink
+from converters.sinks.contract import Sink
 from converters.sources.contract import Source
+from converters.sources.selection import Selection
+from converters.sources.vmdk_stream import VmdkStream
 from mtv import errors
 from mtv.api import conditions
 from mtv.api.meta import Condition
 from mtv.api.mtv import DiskTransfer, DiskTransferStatus
 from mtv.planning import verify
-from mtv_operator.transfer import checkpoints, endings, target, verifying
+from mtv.providers.vsphere import disks
+from mtv_operator.transfer import approach, checkpoints, endings, target, verifying, ways
 from mtv_operator.transfer.checkpoints import Checkpoints, Known
-from mtv_operator.transfer.report import Rate, Reporter, StatusWriter
+from mtv_operator.transfer.report import Reporter, StatusWriter
 from mtv_operator.transfer.target import Target
+from mtv_operator.transfer.viewing import Counts, OpenDisk, View, counted, told_to
+from mtv_operator.transfer.ways import Course, Way
 
 log = logging.getLogger(__name__)
 
@@ -44,25 +55,6 @@ _LOOK_S = 0.1
 _CONCLUDE_PATIENCE_S = 60.0
 
 
-class OpenDisk(Protocol):
-    """A disk of a source that can be read; `mtv.providers.vsphere.disks.OpenDisk` is one."""
-
-    @property
-    def source(self) -> Source:
-        """The bytes."""
-        ...
-
-    @property
-    def transport(self) -> str:
-        """How they come."""
-        ...
-
-    @property
-    def revision(self) -> str:
-        """What tells this state of the content from another."""
-        ...
-
-
 class Opener(Protocol):
     """Opens the disk: with what to ask for its progress, and whom to tell of each retry."""
 
@@ -71,14 +63,6 @@ class Opener(Protocol):
     ) -> AbstractContextManager[OpenDisk]:
         """Return a context in which the disk is open."""
         ...
-
-
-@dataclass(slots=True)
-class _Counts:
-    """What was fetched and written before the attempt that runs."""
-
-    fetched: int = 0
-    written: int = 0
 
 
 class Transfer:
@@ -98,12 +82,14 @@ class Transfer:
         self._open, self._target, self._writer, self._stop = open_disk, target, writer, stop
         limit = wanted.spec.bandwidth_limit_bytes_per_second or 0
         self._options = options or pipeline.Options(limit_bytes_per_s=limit)
-        before = wanted.status or DiskTransferStatus()
+        before = self._before = wanted.status or DiskTransferStatus()
         self._journal, self._revision = before.journal or "", before.source_revision or ""
         self._stale = tuple(
             one.type for one in before.conditions if one.type in (*endings.CAUSES, RETRYING)
         )
-        self._counts = _Counts(before.fetched_bytes or 0, before.written_bytes or 0)
+        self._counts = Counts(before.fetched_bytes or 0, before.written_bytes or 0)
+        self._fetched_before = self._counts.fetched
+        self._began = time.monotonic()
         self._reporter: Reporter | None = None
         self._percent = 0
 
@@ -134,14 +120,39 @@ class Transfer:
                     f"{source.name} has {source.capacity_bytes} bytes, expected {wanted_bytes}",
                     hint="the disk was resized since the VM was read: start the migration again",
                 )
-            state = self._starting_state(disk)
-            sums = self._copy(disk, state)
+            way = self._way(disk)
+            state = self._starting_state(disk, way)
+            sums = self._copy(disk, way, state)
         # The export is over and its lease is complete: from here on the source is not needed.
-        verified = self._verify(disk, sums, state)
-        self._finish(disk, sums, verified)
+        verified = self._verify(disk, way, sums, state)
+        self._finish(disk, way, sums, verified)
 
-    def _starting_state(self, disk: OpenDisk) -> State:
+    def _way(self, disk: OpenDisk) -> Way:
+        """Find out what has to come; note it, and say what it costs."""
+        wanted = self._wanted.spec.checkpoint
+        if wanted is None:
+            return Way(revision=disk.revision)
+        way, told = approach.find(disk, wanted, self._before, self._target.sink, self._look)
+        pending = ways.pending(way, disk.source.capacity_bytes)
+        if told is not None:
+            self._writer.record(told.reason, told.message)
+        if told is not None or pending != self._before.pending_delta:
+            self._conclude(
+                {"pendingDelta": pending},
+                new=() if told is None else (told,),
+                without=(ways.READ_WHOLE,) if told is None else (),
+            )
+            self._before = msgspec.structs.replace(self._before, pending_delta=pending)
+        return way
+
+    def _look(self, _progress: pipeline.Progress) -> None:
+        """Raise Cancelled after `stop`, while the target is read."""
+        if self._stop.is_set():
+            raise Cancelled
+
+    def _starting_state(self, disk: OpenDisk, way: Way) -> State:
         source = disk.source
+        seekable = source.capabilities.seekable or way.is_onto_old
         known = Known(
             notes=self._target.notes.read(),
             lasting_notes=self._target.notes.lasting,
@@ -151,19 +162,23 @@ class Transfer:
         )
         state, why = checkpoints.starting_state(
             known,
-            seekable=source.capabilities.seekable,
-            revision=disk.revision,
+            seekable=seekable,
+            revision=way.revision,
             capacity_bytes=source.capacity_bytes,
         )
-        if why:
+        if way.is_onto_old:
+            self._counts.delta = extents.total(state.extents) - extents.total(way.rest.extents)
+            self._counts.delta = max(self._counts.delta, 0)
+        elif why:
             self._say_restarted(f"{source.name} is copied from its beginning again: {why}")
         elif state.extents:
-            settled = extents.total(state.extents)
+            settled = extents.total(state.extents) - extents.total(way.rest.extents)
             log.info("%s: goes on after %d bytes", source.name, settled)
             # The status of a process that was killed is older than its journal.
             self._counts.fetched = max(self._counts.fetched, settled)
         if not state.extents:
             self._counts.written = 0
+            return way.rest
         return state
 
     def _say_restarted(self, message: str) -> None:
@@ -176,29 +191,42 @@ class Transfer:
         except errors.MigrationError as fault:
             log.warning("the condition %s cannot be written: %s", RESTARTED, fault)
 
-    def _copy(self, disk: OpenDisk, state: State) -> checksum.Sums:
+    def _copy(self, disk: OpenDisk, way: Way, state: State) -> checksum.Sums:
         """Copy what `state` says is missing; return the sums of the whole disk."""
+        sink = self._target.sink
+        if way.course is Course.WHOLE and state is way.rest and state.extents:
+            _clear(sink, state.extents, disk.source.capacity_bytes)
         marks = Checkpoints(
-            self._target.sink,
+            sink,
             self._target.notes,
             state,
-            disk.revision,
+            way.revision,
             on_lasting=lambda: self._reporter.soon() if self._reporter else None,
         )
-        running = pipeline.Copy(
-            marks.paced(disk.source), self._target.sink, self._options, journal=marks.journal
-        )
+        with _compared(way, self._target) as chosen:
+            running = pipeline.Copy(
+                marks.paced(_selected(way, disk.source)),
+                chosen,
+                self._options,
+                journal=marks.journal,
+                delta=_delta(way, disk.source),
+            )
+            return self._run(disk, way, marks, running)
+
+    def _run(
+        self, disk: OpenDisk, way: Way, marks: Checkpoints, running: pipeline.Copy
+    ) -> checksum.Sums:
         try:
-            with marks, running, _counted(self._counts, running):
-                look = _View(disk, running, marks, self._counts, self._wanted)
-                with Reporter(self._writer, look, on_sent=_told(marks)) as self._reporter:
+            with marks, running, counted(self._counts, running):
+                look = View(disk, way, running, marks, self._counts, self._wanted)
+                with Reporter(self._writer, look, on_sent=told_to(marks)) as self._reporter:
                     self._wait(running, marks, look)
                     marks.sync()
         finally:
-            self._journal, self._revision = marks.journal.state().encode(), disk.revision
+            self._journal, self._revision = marks.journal.state().encode(), way.revision
         return running.sums
 
-    def _wait(self, running: pipeline.Copy, marks: Checkpoints, look: _View) -> None:
+    def _wait(self, running: pipeline.Copy, marks: Checkpoints, look: View) -> None:
         """Wait for the end of the copy. Raises its error, Cancelled after `stop`."""
         seen = 0
         reporter = self._reporter
@@ -226,30 +254,42 @@ class Transfer:
                 message=message,
             )
 
-    def _verify(self, disk: OpenDisk, sums: checksum.Sums, state: State) -> dict[str, Any]:
+    def _verify(
+        self, disk: OpenDisk, way: Way, sums: checksum.Sums, state: State
+    ) -> dict[str, Any]:
         """Read the target again, as far as is wanted; return what to say of it. Raises Mismatch."""
         how = self._wanted.spec.verify
         if how in ("", verify.NONE):
             return {}
+        sink = self._target.sink
         try:
-            done, read = verifying.check(
-                how,
-                sums,
-                self._target.sink,
-                self._options,
-                block_bytes=disk.source.block_bytes,
-                earlier=state.extents,
-                stop=self._stop,
-            )
+            if way.course is Course.DELTA and (how == verify.SAMPLE or is_running(disk)):
+                done, read = verifying.check_delta(way, sums, sink, look=self._look)
+            else:
+                done, read = verifying.check(
+                    how,
+                    sums,
+                    sink,
+                    self._options,
+                    block_bytes=disk.source.block_bytes,
+                    earlier=() if state is way.rest and not way.areas else state.extents,
+                    look=self._look,
+                )
         except Mismatch:
             # What is there is not believed any more: the next attempt begins the disk again.
             self._target.notes.clear(target.JOURNAL, target.SYNCED, target.REVISION)
             self._journal = ""
-            self._writer.conclude({"journal": None, "sourceRevision": None, "percent": "0%"})
+            nothing = ("journal", "sourceRevision", "checkpoint", "pendingDelta", "checksum")
+            self._before = msgspec.structs.replace(
+                self._before, checkpoint=None, pending_delta=None, checksum=None
+            )
+            self._writer.conclude({**dict.fromkeys(nothing), "percent": "0%"})
             raise
         return {"verified": done, "verifiedBytes": read}
 
-    def _finish(self, disk: OpenDisk, sums: checksum.Sums, verified: Mapping[str, Any]) -> None:
+    def _finish(
+        self, disk: OpenDisk, way: Way, sums: checksum.Sums, verified: Mapping[str, Any]
+    ) -> None:
         """Make the disk last, and say that it is complete; insist on being heard."""
         capacity = self._wanted.spec.disk.capacity_bytes
         self._target.finish(capacity)
@@ -263,86 +303,87 @@ class Transfer:
             "writtenBytes": self._counts.written,
             "ratePerSecond": 0,
             "percent": "100%",
-            "checksum": f"xxh3:{checksum.text(sums.total)}",
+            "checksum": f"{ways.SUM_PREFIX}{checksum.text(sums.total)}",
             "journal": State(extents=extents.whole(capacity), block_sum=sums.total).encode(),
-            "sourceRevision": disk.revision or None,
+            "sourceRevision": way.revision or None,
+            **self._reached(way),
             **verified,
         }
-        self._conclude(done)
-        self._target.leave()
-        self._writer.record("Copied", f"{disk.source.name} is copied, by {disk.transport}")
-
-    def _conclude(self, status: Mapping[str, Any]) -> None:
         succeeded = Condition(
             type="Succeeded", status="True", reason="Copied", message="the disk is complete"
         )
+        self._conclude(done, new=(succeeded,), without=(*endings.CAUSES, RETRYING))
+        if self._wanted.spec.checkpoint is None:
+            self._target.leave()  # else its notes are needed for the next delta
+        self._writer.record("Copied", f"{disk.source.name} is copied, by {disk.transport}")
+
+    def _reached(self, way: Way) -> dict[str, Any]:
+        """Return what to say of the checkpoint that is there now."""
+        wanted = self._wanted.spec.checkpoint
+        if wanted is None:
+            return {}
+        found: dict[str, Any] = {"checkpoint": ways.encoded(wanted), "pendingDelta": None}
+        if way.is_onto_old:
+            fetched = self._counts.fetched - self._fetched_before
+            found["deltaBytes"] = fetched + self._counts.delta
+            found["deltaSeconds"] = round(time.monotonic() - self._began, 3)
+        return found
+
+    def _conclude(
+        self,
+        status: Mapping[str, Any],
+        *,
+        new: Sequence[Condition] = (),
+        without: Sequence[str] = (),
+    ) -> None:
+        """Write to the status, and insist on it."""
         deadline = time.monotonic() + _CONCLUDE_PATIENCE_S
         while True:
             try:
-                self._writer.conclude(status, new=[succeeded], without=(*endings.CAUSES, RETRYING))
+                self._writer.conclude(status, new=new, without=without)
                 return
             except errors.Retryable as fault:
                 if time.monotonic() > deadline or self._stop.wait(0.5):
                     raise
-                log.warning("the end cannot be reported yet: %s", fault)
+                log.warning("the status cannot be written yet: %s", fault)
 
 
-class _View:
-    """The status fields of a copy that runs, each time it is called."""
-
-    def __init__(
-        self,
-        disk: OpenDisk,
-        running: pipeline.Copy,
-        marks: Checkpoints,
-        counts: _Counts,
-        wanted: DiskTransfer,
-    ) -> None:
-        self._disk, self._running, self._marks = disk, running, marks
-        self._fetched, self._written = counts.fetched, counts.written
-        self._rate = Rate()
-        status = wanted.status or DiskTransferStatus()
-        self._started = status.started or conditions.timestamp(datetime.now(UTC))
-
-    def __call__(self) -> dict[str, Any]:
-        """Return the fields."""
-        progress = self._running.progress()
-        return {
-            "phase": "Running",
-            "started": self._started,
-            "transport": str(self._disk.transport),
-            "totalBytes": progress.capacity_bytes,
-            "doneBytes": progress.settled_bytes,
-            "fetchedBytes": self._fetched + progress.read_bytes,
-            "writtenBytes": self._written + progress.written_bytes,
-            "ratePerSecond": self._rate.of(progress.settled_bytes, time.monotonic()),
-            "percent": f"{self.percent(progress)}%",
-            "journal": self._marks.lasting or None,
-            "sourceRevision": self._disk.revision or None,
-        }
-
-    def percent(self, progress: pipeline.Progress) -> int:
-        """Return how much is done; 100 only when all of it is on the medium."""
-        if not progress.capacity_bytes:
-            return 0
-        return min(progress.settled_bytes * 100 // progress.capacity_bytes, 99)
+def is_running(disk: OpenDisk) -> bool:
+    """Tell whether this is a state of a VM that runs on."""
+    return isinstance(disk, disks.OpenDisk) and disk.is_running
 
 
-def _told(marks: Checkpoints) -> Callable[[dict[str, Any] | None], None]:
-    """Return what tells the checkpoints which journal others know."""
+def _clear(sink: Sink, areas: Sequence[Extent], capacity_bytes: int) -> None:
+    """Make these areas zero, for good: nothing comes for them, and the journal counts them."""
+    sink.prepare(capacity_bytes, extents.whole(capacity_bytes))
+    for area in areas:
+        sink.zero(area)
+    sink.flush()
 
-    def told(sent: dict[str, Any] | None) -> None:
-        marks.published(None if sent is None else str(sent["journal"] or ""))
 
-    return told
+def _selected(way: Way, source: Source) -> Source:
+    """Return the source as one of which parts can be wanted."""
+    if way.is_onto_old and isinstance(source, VmdkStream):
+        return Selection(source)
+    return source
+
+
+def _delta(way: Way, source: Source) -> Sequence[Extent] | None:
+    match way.course:
+        case Course.WHOLE:
+            return None
+        case Course.DELTA:
+            return way.areas
+    return extents.whole(source.capacity_bytes)
 
 
 @contextmanager
-def _counted(counts: _Counts, running: pipeline.Copy) -> Iterator[None]:
-    """Add what the copy fetched and wrote, whether it succeeds or not."""
-    try:
-        yield
-    finally:
-        progress = running.progress()
-        counts.fetched += progress.read_bytes
-        counts.written += progress.written_bytes
+def _compared(way: Way, target: Target) -> Iterator[Sink]:
+    """Give the sink to write to: a comparison writes only what differs."""
+    if way.course is not Course.COMPARISON:
+        yield target.sink
+        return
+    sink = ComparingSink(target.sink, target.path)
+    with closing(sink):
+        yield sink
+    log.info("%d bytes differed", sink.different_bytes)

@@ -96,7 +96,7 @@ def transfer(options: Options, stop: threading.Event) -> int:
         log.error("%s", fault)
         ending = endings.of_fault(fault)
         return endings.RETRY if isinstance(fault, Cancelled) else ending.exit_code
-    if wanted.status is not None and wanted.status.phase == "Succeeded":
+    if _is_done(wanted):
         log.info("%s is complete already", options.name)
         return 0
     writer = report.ApiStatus(client, wanted)
@@ -118,6 +118,13 @@ def transfer(options: Options, stop: threading.Event) -> int:
         return ending.exit_code
     log.info("%s is complete", options.name)
     return 0
+
+
+def _is_done(wanted: DiskTransfer) -> bool:
+    status, checkpoint = wanted.status, wanted.spec.checkpoint
+    if status is None or status.phase != "Succeeded":
+        return False
+    return checkpoint is None or checkpoint == status.checkpoint
 
 
 def _wanted(client: Client, options: Options, stop: threading.Event) -> DiskTransfer:

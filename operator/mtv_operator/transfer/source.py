@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from converters.sources.http_range import Patience
 from mtv import errors
 from mtv.api.mtv import DiskTransfer
 from mtv.inventory.model import Moref
-from mtv.providers.vsphere import disks
+from mtv.providers.vsphere import disks, vddk
 from mtv.providers.vsphere.session import Session
 
 PATIENCE_S = 60.0
@@ -67,6 +68,7 @@ class Opener:
         return self._opened(
             disks.Options(
                 transport=self._spec.transport,
+                vddk_libdir=vddk.library(os.environ),
                 patience=Patience(limit_s=PATIENCE_S, on_retry=on_retry),
                 percent=percent,
             )
@@ -75,8 +77,12 @@ class Opener:
     @contextmanager
     def _opened(self, options: disks.Options) -> Iterator[disks.OpenDisk]:
         spec = self._spec
-        with (
-            session_of(self._folder, spec.url) as session,
-            disks.opened(session, Moref(spec.vm.id), spec.disk.key, options) as disk,
-        ):
-            yield disk
+        vm, key, checkpoint = Moref(spec.vm.id), spec.disk.key, spec.checkpoint
+        with session_of(self._folder, spec.url) as session:
+            if checkpoint is None:
+                opened = disks.opened(session, vm, key, options)
+            else:
+                snapshot = Moref(checkpoint.snapshot)
+                opened = disks.opened_in_snapshot(session, vm, snapshot, key, options)
+            with opened as disk:
+                yield disk

@@ -156,6 +156,8 @@ class NoNotes:
 class Target(Protocol):
     """Where the disk goes."""
 
+    path: str  # of the file or device
+
     @property
     def notes(self) -> Notes:
         """What is kept with the disk."""

@@ -8,14 +8,15 @@ that leaves nothing to choose from, the whole disk is read.
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from converters import checksum, extents, pipeline, verification
-from converters.errors import Cancelled
 from converters.extents import Extent
 from converters.sinks.contract import Sink
 from mtv.planning import verify
+from mtv_operator.transfer.ways import Way
+
+Look = Callable[[pipeline.Progress], None]
 
 SHARE = 20  # one extent of so many is read again
 FEWEST = 64  # extents of 1 MiB
@@ -42,17 +43,12 @@ def check(
     *,
     block_bytes: int,
     earlier: Sequence[Extent],
-    stop: threading.Event,
+    look: Look,
 ) -> tuple[str, int]:
     """Compare the target with the sums; return what was done, and how many bytes were read.
 
-    Raises Mismatch; Cancelled after `stop`.
+    Raises Mismatch, and whatever `look` raises meanwhile.
     """
-
-    def look(_progress: pipeline.Progress) -> None:
-        if stop.is_set():
-            raise Cancelled
-
     capacity = sums.capacity_bytes
     if how == verify.SAMPLE:
         chosen = choose(capacity, earlier, random.SystemRandom())
@@ -67,3 +63,12 @@ def check(
         sums, sink, options, block_bytes=block_bytes, whole=not earlier, on_progress=look
     )
     return verify.FULL, capacity
+
+
+def check_delta(way: Way, sums: checksum.Sums, sink: Sink, *, look: Look) -> tuple[str, int]:
+    """Compare what a delta has written with what was read; return as `check`. Raises as it."""
+    expected = (sums.total - way.rest.block_sum) & checksum.MASK
+    verification.verify_areas(
+        expected, sink, way.areas, capacity_bytes=sums.capacity_bytes, on_progress=look
+    )
+    return verify.SAMPLE, extents.total(way.areas)

@@ -18,6 +18,7 @@ from mtv_operator.objects import Client
 
 MIB = 1 << 20
 NAMESPACE = "moved"
+WARM = ("vddk", "https", "nfc", "untracked", "reset", "killed", "moved", "flipped")
 ROOT = Path(__file__).parents[3]
 
 
@@ -46,12 +47,22 @@ def vcenter(tmp_path_factory):
     folder = tmp_path_factory.mktemp("vcenter")
     big = vcenters.sparse_disk(folder / "big.raw", 192 * MIB, seed=11, data_share=0.7)
     small = vcenters.sparse_disk(folder / "small.raw", 9 * MIB + 512, seed=12)
+    warm = vcenters.sparse_disk(folder / "warm.raw", 40 * MIB + 512, seed=13, data_share=0.6)
     config = {
         "vms": [
             {"name": "big", "disks": [{"file": str(big)}]},
             {"name": "small", "disks": [{"file": str(small)}]},
             {"name": "layers", "snapshots": ["one"], "disks": [{"file": str(big)}]},
             {"name": "runs", "poweredOn": True, "disks": [{"file": str(small)}]},
+            *(
+                {
+                    "name": f"warm-{name}",
+                    "poweredOn": True,
+                    "changeTracking": name != "untracked",
+                    "disks": [{"file": str(warm)}],
+                }
+                for name in WARM
+            ),
         ]
     }
     with vcenters.running(config, "-lease-timeout", "20s", folder=folder) as running:

@@ -1,0 +1,145 @@
+"""Warm copies: the state of a snapshot, then deltas, while the VM writes."""
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import vcenters
+
+from converters import extents, testing
+from mtv.api import mtv as api
+from mtv.inventory.model import Moref
+from mtv.providers.vsphere import snapshots
+
+pytestmark = pytest.mark.vcenter
+
+MIB = 1 << 20
+BLOCK = 64 << 10
+NAMESPACE = "moved"
+
+
+@pytest.fixture
+def vddk(tmp_path, monkeypatch):
+    """VMware's library, as the double's stand-in has it."""
+    monkeypatch.setenv("NBDKIT", shutil.which("nbdkit") or pytest.skip("nbdkit is not installed"))
+    (tmp_path / "nbdkit").symlink_to(vcenters.DOUBLE.parent / "fake-nbdkit")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("MTV_VDDK_LIBDIR", str(tmp_path))
+
+
+class Warm:
+    """A VM that runs, and the transfer of its disk."""
+
+    def __init__(self, bench, session, name, **spec):
+        self.bench, self.session, self.name = bench, session, name
+        self.vm = Moref(bench.vcenter.vm(name)["moref"])
+        self.number = 0
+        self.snapshot = None
+        self.spec = spec
+        self.transfer = None
+        self.chance = random.Random()
+
+    def write(self, *offsets, count=5000, content=None):
+        for offset in offsets:
+            data = content or self.chance.randbytes(count)
+            path = f"write?vm={self.name}&disk=0&offset={offset}"
+            self.bench.vcenter.control("POST", path, data)
+
+    def take(self):
+        """Take the next snapshot instead of the one there is; have its state copied."""
+        if self.snapshot is not None:
+            snapshots.remove(self.session, self.vm, self.snapshot)
+        self.number += 1
+        name = snapshots.name_of(self.name, self.number)
+        self.snapshot = snapshots.create(self.session, self.vm, name, quiesce=False).id
+        (disk,) = snapshots.disks_of(self.session, self.snapshot).values()
+        wanted = api.Checkpoint(snapshot=self.snapshot, change_id=disk.change_id)
+        if self.transfer is None:
+            self.transfer = self.bench.wanted(self.name, checkpoint=wanted, **self.spec)
+        else:
+            body = {
+                "spec": {
+                    "checkpoint": {
+                        "snapshot": wanted.snapshot,
+                        "changeId": wanted.change_id or None,
+                    }
+                }
+            }
+            there = self.transfer.metadata
+            self.bench.client.patch(api.DiskTransfer, there.name, NAMESPACE, body)
+        return wanted
+
+    def changed_bytes(self, since, gap):
+        """Return how much has to be read, with gaps of up to `gap` bytes."""
+        (disk,) = snapshots.disks_of(self.session, self.snapshot).values()
+        areas = snapshots.changed_areas(self.session, self.vm, self.snapshot, disk, since.change_id)
+        return extents.total(extents.merge(areas, gap=gap))
+
+    def clean(self):
+        if self.snapshot is not None:
+            snapshots.remove(self.session, self.vm, self.snapshot)
+
+    @property
+    def frozen(self):
+        """Return the content of the disk in the snapshot."""
+        (file,) = self.bench.vcenter.vm(self.name)["snapshots"][self.snapshot].values()
+        return Path(file).read_bytes()
+
+    @property
+    def status(self):
+        return self.bench.status(self.transfer)
+
+    def copied(self, wanted):
+        """Run the transfer, and check that the state is there; return the status."""
+        assert self.bench.run(self.transfer) == 0, self.bench.log()
+        status, frozen = self.status, self.frozen
+        assert self.bench.image.read_bytes() == frozen, self.bench.log()
+        assert (status.phase, status.checkpoint) == ("Succeeded", wanted)
+        assert status.checksum == f"xxh3:{testing.disk_sum(frozen):016x}"
+        assert status.pending_delta is None
+        return status
+
+
+@pytest.fixture
+def begin(bench, vcenter):
+    """Give what begins a warm copy; its snapshot is removed at the end."""
+    begun = []
+    with vcenter.session() as session:
+
+        def begin(name, **spec):
+            begun.append(Warm(bench, session, name, **spec))
+            return begun[-1]
+
+        yield begin
+        vcenter.mend()
+        for warm in begun:
+            warm.clean()
+
+
+CHANGED = [0, 100_000, 7 * MIB, 7 * MIB + 200_000, 23 * MIB + 5, 39 * MIB]
+
+
+@pytest.mark.parametrize(("transport", "gap"), [("vddk", 0), ("https", MIB), ("nfc", None)])
+def test_first_copy_and_deltas_of_a_running_vm(begin, bench, vddk, transport, gap):
+    warm = begin(f"warm-{transport}", verify="full", transport=transport)
+    first = warm.take()
+    warm.write(3 * MIB)  # after the snapshot
+    status = warm.copied(first)
+    assert (status.transport, status.verified, status.delta_bytes) == (transport, "full", None)
+    warm.write(*CHANGED)
+    warm.write(12 * MIB, content=bytes(MIB))  # zeros where there was data
+    second = warm.take()
+    warm.write(1 * MIB, 30 * MIB)
+    status = warm.copied(second)
+    assert status.delta_seconds > 0
+    told = bench.condition(warm.transfer, "ReadWhole")
+    if gap is None:
+        assert (told.reason, status.delta_bytes > 4 * MIB) == ("NoRanges", True)
+    else:
+        assert BLOCK < status.delta_bytes <= 1.05 * warm.changed_bytes(first, gap)
+        assert told is None
+    third = warm.take()
+    bench.vcenter.change(warm.name, power="off")
+    assert warm.copied(third).verified == "full"
