@@ -20,6 +20,8 @@ from mtv.api import core, forklift, kubevirt, meta
 from mtv.api.mtv import DiskTransfer, DiskTransferStatus
 from mtv.inventory.model import VM, Inventory, PowerState
 from mtv.planning import labels
+from mtv_operator.adaptation import messages
+from mtv_operator.adaptation.messages import Outcome
 from mtv_operator.migration import actions, migration, run
 from mtv_operator.migration import plan as plans_controller
 from mtv_operator.migration.inventory_cache import Phase, View
@@ -70,6 +72,13 @@ class Simulation:
     snapshots: Snapshots = field(default_factory=Snapshots)
     delta_s: float = 4.0  # how long the copy of what has changed takes
     brought: dict[str, int] = field(default_factory=dict)  # content on the target, by uid
+    adapters: dict[str, core.Pod] = field(default_factory=dict)
+    adapt_s: float = 3.0
+    # What the pods that adapt guests say at their end, one after the other; the last one again.
+    said: list[Outcome] = field(default_factory=lambda: [Outcome(way="light", bus="scsi",
+        nic_model="virtio", system="linux", facts=("system: Debian",), recipe="r", booted=True,
+        committed=True)])  # fmt: skip
+    adapting_s: dict[str, float] = field(default_factory=dict)
     _uids: Any = field(default_factory=lambda: itertools.count(1))
 
     def start(self, **spec: Any) -> forklift.Migration:
@@ -124,6 +133,7 @@ class Simulation:
             vms=dict(self.vms),
             faults=self.faults,
             snapshots=dict(self.snapshots.seen),
+            adapters=dict(self.adapters),
             free=self.free,
         )
 
@@ -168,6 +178,10 @@ class Simulation:
         for vm in list(self.inventory.vms.values()):
             there = self.snapshots.in_inventory(vm, self.now)
             self.change(vm.id, snapshots=there)
+        for name, pod in list(self.adapters.items()):
+            self.adapting_s[name] = self.adapting_s.get(name, 0.0) + seconds
+            if self.adapting_s[name] >= self.adapt_s and pod.status is None:
+                self.adapters[name] = msgspec.structs.replace(pod, status=self._adapted())
         for name, target in list(self.vms.items()):
             if target.spec.run_strategy == "Halted" and is_created(target):
                 self.vms[name] = with_created(target, False)
@@ -176,6 +190,12 @@ class Simulation:
                 self.transfers[name] = self._copy_state(transfer, seconds)
             elif not (transfer.status and transfer.status.phase in ("Succeeded", "Failed")):
                 self.transfers[name] = self._copy(transfer, seconds)
+
+    def _adapted(self) -> core.PodStatus:
+        said = self.said.pop(0) if len(self.said) > 1 else self.said[0]
+        ended = core.ContainerStateTerminated(exit_code=0, message=messages.encode(said).decode())
+        container = core.ContainerStatus(name="adapt", state=core.ContainerState(terminated=ended))
+        return core.PodStatus(phase="Succeeded", container_statuses=(container,))
 
     def _copy_state(self, transfer: DiskTransfer, seconds: float) -> DiskTransfer:
         """Bring the state of a snapshot to the target, as a DiskTransfer says that it does."""
@@ -349,6 +369,13 @@ class Simulation:
             case actions.TakeSnapshot() | actions.RemoveSnapshots():
                 self._refuse_in_the_window(action)
                 self.snapshots.perform(action, self.vm(action.vm_id), self.now)
+            case actions.EnsurePod(pod=pod):
+                metadata = msgspec.structs.replace(pod.metadata, uid=f"p-{next(self._uids)}")
+                made = msgspec.structs.replace(pod, metadata=metadata)
+                self.adapters.setdefault(pod.metadata.name, made)
+            case actions.DeletePod(name=name, uid=uid):
+                if name in self.adapters and self.adapters[name].metadata.uid == uid:
+                    del self.adapters[name]
             case actions.MarkStale(name=name):
                 self._annotate(name, {labels.STALE: "true"})
             case actions.Relabel() | actions.Record() | actions.TryVM():

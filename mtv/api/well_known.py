@@ -46,6 +46,7 @@ HANDLER_PORT = "mtv.dev/handler-port"
 # Resources of nodes.
 KVM = "devices.kubevirt.io/kvm"
 TUN = "devices.kubevirt.io/tun"
+FUSE = "mtv.dev/fuse"  # ours: for pods that adapt guests
 VHOST_NET = "devices.kubevirt.io/vhost-net"
 
 # A pod's readiness gate.

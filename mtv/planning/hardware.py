@@ -6,10 +6,11 @@ would not), and virtio NICs. It needs drivers inside the guest. *Compatible* is 
 and e1000e NICs, whose drivers every guest that runs on ESXi brings along: AHCI is in the initramfs
 of VMware guests that were measured, and in Windows since 7.
 
-So as long as nothing adapts a guest from within, it is started on compatible devices, and on
-native ones only if the plan says that the guest is ready for them (`skipGuestConversion: true`
-with `useCompatibilityMode: false`), or names a bus (`diskBus`). That is also what Forklift makes
-of these fields, except that it takes virtio-blk where we take virtio-scsi.
+A guest that is adapted is given what its adaptation has decided (`of_names`). One that is not is
+started on compatible devices, and on native ones only if the plan says that the guest is ready for
+them (`skipGuestConversion: true` with `useCompatibilityMode: false`), or names a bus (`diskBus`).
+That is also what Forklift makes of these fields, except that it takes virtio-blk where we take
+virtio-scsi.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mtv.api import forklift
 
 SCSI, VIRTIO, SATA = "scsi", "virtio", "sata"  # KubeVirt's names; scsi is virtio-scsi
 BUSES = (SCSI, VIRTIO, SATA)
+NIC_MODELS = ("virtio", "e1000e")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +41,19 @@ NATIVE = Hardware(disk_bus=SCSI, nic_model="virtio")
 COMPATIBLE = Hardware(disk_bus=SATA, nic_model="e1000e")
 
 
-def choose(spec: forklift.PlanSpec, *, adapted: bool) -> Hardware:
-    """Return what the VMs of a plan are given; `adapted` if the guest was prepared for virtio."""
+def of_names(bus: str, nic_model: str) -> Hardware:
+    """Return the devices of these names; compatible ones for a name that is not known."""
+    if bus not in BUSES or nic_model not in NIC_MODELS:
+        return COMPATIBLE
+    return Hardware(disk_bus=bus, nic_model=nic_model)
+
+
+def choose(spec: forklift.PlanSpec, decided: Hardware | None = None) -> Hardware:
+    """Return what a VM of a plan is given; `decided` is what its guest was prepared for."""
+    if decided is not None:
+        return decided
     raw = bool(spec.skip_guest_conversion)
-    compatible = not adapted and (not raw or spec.use_compatibility_mode is not False)
+    compatible = not raw or spec.use_compatibility_mode is not False
     profile = COMPATIBLE if compatible else NATIVE
     if spec.disk_bus in BUSES:
         return Hardware(disk_bus=spec.disk_bus, nic_model=profile.nic_model)

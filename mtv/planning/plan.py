@@ -128,7 +128,7 @@ class _Scene:
     power_off: power_off.PowerOff
     together: frozenset[str]
     was_on: Mapping[str, bool]
-    adapted: bool
+    decided: Mapping[str, hardware.Hardware]
 
 
 def build(
@@ -141,11 +141,12 @@ def build(
     target: Target | None = None,
     migration: forklift.Migration | None = None,
     was_on: Mapping[str, bool] | None = None,
-    adapted: bool = False,
+    decided: Mapping[str, hardware.Hardware] | None = None,
 ) -> PlannedPlan:
     """Plan everything. Raises nothing: what is wrong is in `problems`.
 
-    `was_on` tells, by VM id, whether the source ran before the migration stopped it.
+    `was_on` tells, by VM id, whether the source ran before the migration stopped it; `decided`
+    the devices that a guest was made ready for.
     """
     target = target or Target()
     read_networks = mappings.networks(network_map, inventory) if network_map else None
@@ -165,7 +166,7 @@ def build(
         power_off=_power_off(plan),
         together=frozenset(vm.id for vm in found if isinstance(vm, VM)),
         was_on=was_on or {},
-        adapted=adapted,
+        decided=decided or {},
     )
     return PlannedPlan(
         name=plan.metadata.name or "",
@@ -412,7 +413,7 @@ def _objects(
             volumes=placed,
             nics=virtual_machine.interfaces(scene.plan, entry, attachments, field=field),
             root=root,
-            hardware=hardware.choose(scene.plan.spec, adapted=scene.adapted),
+            hardware=hardware.choose(scene.plan.spec, scene.decided.get(vm.id)),
             owner=scene.owner,
             strategy=virtual_machine.run_strategy(
                 scene.plan, entry, vm, was_on=scene.was_on.get(vm.id)

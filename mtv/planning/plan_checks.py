@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from mtv.api import forklift, meta
 from mtv.errors import BadInput
-from mtv.planning import map_checks, names, power_off, verify
+from mtv.planning import adaptation, map_checks, names, power_off, verify
 from mtv.planning.mappings import Networks, Storage
 from mtv.planning.problems import Category, Problem
 from mtv.planning.target import Target
@@ -36,7 +36,6 @@ def check(
         *_maps(plan, networks, storage, target),
         *_transfer_network(plan.spec, target),
         *_hooks(plan, target),
-        *_not_adapted(plan.spec),
         *_not_honoured(plan.spec),
     )
 
@@ -90,7 +89,7 @@ def _type(spec: forklift.PlanSpec, provider: forklift.Provider) -> Iterator[Prob
 
 
 def _annotations(plan: forklift.Plan) -> Iterator[Problem]:
-    for parse in (power_off.parse, verify.parse):
+    for parse in (power_off.parse, verify.parse, adaptation.parse):
         try:
             parse(plan.metadata.annotations)
         except BadInput as fault:
@@ -176,24 +175,10 @@ def _hooks(plan: forklift.Plan, target: Target) -> Iterator[Problem]:
                 )
 
 
-def _not_adapted(spec: forklift.PlanSpec) -> Iterator[Problem]:
-    if spec.skip_guest_conversion:
-        return
-    yield Problem(
-        type="GuestNotAdapted",
-        category=Category.WARN,
-        reason="NotSupported",
-        message="guests are not adapted to virtio yet: they are started as they are, with SATA "
-        "disks and e1000e NICs, which every guest that runs on ESXi has drivers for",
-        suggestion="set skipGuestConversion to true to say that this is meant; with "
-        "useCompatibilityMode: false the guest is given virtio devices, and must have the drivers",
-    )
-
-
 _Getter = Callable[[forklift.PlanSpec], object]
 
-# Fields that are stored, and change nothing. Those that only say how to do what is not done
-# anyway (convertor*, virtV2vImage, runPreflightInspection) are covered by GuestNotAdapted.
+# Fields that are stored, and change nothing. customizationScripts would run in the guest's files,
+# and Tang servers (nbdeClevis) are asked by the network, which the adaptation has none of.
 NOT_HONOURED: dict[str, _Getter] = {
     "spec.transferNetwork": lambda spec: spec.transfer_network,
     "spec.serviceAccount": lambda spec: spec.service_account,

@@ -23,7 +23,6 @@ class Category(StrEnum):
 BLOCKING = frozenset({Category.CRITICAL, Category.ERROR})
 
 OURS = {
-    "GuestNotAdapted": "guests are started as they are, on devices that need no new drivers",
     "FieldNotHonoured": "fields of the plan that are stored and have no effect yet",
     "NetworkShared": "several NICs of a VM are attached to the same network",
     "NicNotConnected": "NICs that are connected to nothing at the source are left out",

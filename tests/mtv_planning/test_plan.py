@@ -265,7 +265,6 @@ def test_a_foreign_claim_of_the_wanted_name_blocks() -> None:
             CRITICAL,
             "spec.transferNetwork",
         ),
-        ({"skipGuestConversion": False}, "GuestNotAdapted", WARN, ""),
         (
             {"customizationScripts": {"name": "x"}},
             "FieldNotHonoured",

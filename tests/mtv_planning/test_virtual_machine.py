@@ -158,27 +158,27 @@ def test_vmware_serial_is_spelled_as_vmware_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "adapted", "expected"),
+    ("spec", "decided", "expected"),
     [
-        ({"skipGuestConversion": False}, False, hardware.COMPATIBLE),
-        ({"skipGuestConversion": False, "useCompatibilityMode": False}, False, hardware.COMPATIBLE),
-        ({"skipGuestConversion": False}, True, hardware.NATIVE),
-        ({"skipGuestConversion": True, "useCompatibilityMode": True}, False, hardware.COMPATIBLE),
-        ({"skipGuestConversion": True, "useCompatibilityMode": None}, False, hardware.COMPATIBLE),
-        ({"skipGuestConversion": True}, False, hardware.NATIVE),
-        ({"diskBus": "virtio"}, False, replace(hardware.NATIVE, disk_bus="virtio")),
+        ({"skipGuestConversion": False}, None, hardware.COMPATIBLE),
+        ({"skipGuestConversion": False, "useCompatibilityMode": False}, None, hardware.COMPATIBLE),
+        ({"skipGuestConversion": False}, hardware.NATIVE, hardware.NATIVE),
+        ({"skipGuestConversion": True, "useCompatibilityMode": True}, None, hardware.COMPATIBLE),
+        ({"skipGuestConversion": True, "useCompatibilityMode": None}, None, hardware.COMPATIBLE),
+        ({"skipGuestConversion": True}, None, hardware.NATIVE),
+        ({"diskBus": "virtio"}, None, replace(hardware.NATIVE, disk_bus="virtio")),
         (
             {"skipGuestConversion": False, "diskBus": "scsi"},
-            False,
+            None,
             replace(hardware.COMPATIBLE, disk_bus="scsi"),
         ),
     ],
     ids=str,
 )
 def test_devices_follow_what_the_guest_is_ready_for(
-    spec: dict[str, Any], adapted: bool, expected: hardware.Hardware
+    spec: dict[str, Any], decided: hardware.Hardware | None, expected: hardware.Hardware
 ) -> None:
-    assert hardware.choose(plans.plan(**spec).spec, adapted=adapted) == expected
+    assert hardware.choose(plans.plan(**spec).spec, decided) == expected
 
 
 @pytest.mark.parametrize(

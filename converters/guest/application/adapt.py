@@ -40,6 +40,7 @@ class Order:
     folder: str = ""  # where the overlays lie; "" for beside the disks
     rehearse: bool = False  # the overlays are thrown away at the end, whatever happened
     proven: str = ""  # the recipe that booted in a rehearsal: it is not tried again
+    on_commit: Callable[[], None] = lambda: None  # told before the disks are written to
     root: str = ""  # the device, or the number of the disk, whose system is meant
 
 
@@ -107,6 +108,7 @@ def adapt(order: Order) -> Result:
             clock.lap("trial")
         size = sum(overlay.size_bytes(one) for one in overlays)
         if not order.rehearse:
+            order.on_commit()
             overlay.commit(overlays, order.folder)
             clock.lap("commit")
     finally:

@@ -24,6 +24,7 @@ from converters.guest import tools
 from converters.guest.application import adapt, overlay, packages, trial
 from converters.guest.decision import Bus, Nic, Tools, Way, Wish
 from converters.guest.inspection import summary
+from converters.guest.inspection.facts import Inspection, System
 from converters.images.identify import Format
 from mtv_operator.adaptation import isolation, messages
 from mtv_operator.adaptation.messages import Changed, Order, Outcome
@@ -76,7 +77,7 @@ def carry_out(order: Order, message: Path, refused: str = "") -> Outcome:
     here = Tools(light=False) if refused else tools.here()
     _say(message, Outcome(step="adapting"))
     try:
-        result = adapt.adapt(_converted(order, here))
+        result = adapt.adapt(_converted(order, here, message))
     except ConversionError as fault:
         log.warning("%s", fault, exc_info=True)
         hint = f" ({fault.hint})" if fault.hint else ""
@@ -87,7 +88,7 @@ def carry_out(order: Order, message: Path, refused: str = "") -> Outcome:
     return _outcome(result, order, refused)
 
 
-def _converted(order: Order, here: Tools) -> adapt.Order:
+def _converted(order: Order, here: Tools, message: Path) -> adapt.Order:
     files = packages.read(order.packages) if order.packages else {}
     test = None
     if order.trial is not None:
@@ -95,7 +96,7 @@ def _converted(order: Order, here: Tools) -> adapt.Order:
             timeout_s=order.trial.timeout_s,
             memory_mib=order.trial.memory_mib,
             kvm=order.trial.kvm,
-            folder=order.scratch or "/tmp",
+            folder="" if os.path.isfile(order.disks[0]) else order.scratch,
         )
     return adapt.Order(
         disks=order.disks,
@@ -113,6 +114,7 @@ def _converted(order: Order, here: Tools) -> adapt.Order:
         known=Format.RAW,  # a guest could write another format's beginning into its disk
         trial=test,
         folder=order.scratch,
+        on_commit=lambda: _say(message, Outcome(step="committing")),
         rehearse=order.rehearse,
         proven=order.proven,
         root=order.root,
@@ -128,7 +130,7 @@ def _outcome(result: adapt.Result, order: Order, refused: str) -> Outcome:
         way=decision.way,
         bus=decision.bus,
         nic_model=decision.nic_model,
-        system=result.inspection.system,
+        system=_system(result.inspection),
         facts=tuple(summary.facts(result.inspection)),
         reasons=reasons,
         warnings=decision.warnings,
@@ -140,6 +142,12 @@ def _outcome(result: adapt.Result, order: Order, refused: str) -> Outcome:
         seconds=dict(result.seconds),
         overlay_bytes=result.overlay_bytes,
     )
+
+
+def _system(found: Inspection) -> str:
+    """Return what kind of system it is; one of which no kernel is known is unknown."""
+    poor = found.linux is not None and not found.linux.kernels
+    return System.UNKNOWN if poor else found.system
 
 
 def _say(path: Path, outcome: Outcome) -> None:

@@ -93,7 +93,9 @@ def _migration(
     client: Client, caches: Caches, inventories: Inventories, options: Options
 ) -> Assembled:
     seen = World(client, caches, inventories)
-    own = migration.build(seen, migration.Settings(vms_at_once=options.vms_at_once))
+    own = migration.build(
+        seen, migration.Settings(vms_at_once=options.vms_at_once, image=options.launcher_image)
+    )
     pods = PodSettings(image=options.launcher_image, host_network=options.transfer_host_network)
     transfers = DiskTransfers(
         client,

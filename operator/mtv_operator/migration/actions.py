@@ -123,6 +123,23 @@ class RemoveSnapshots:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnsurePod:
+    """Make a pod, if it is not there; it goes when the transfer `owner` goes."""
+
+    pod: core.Pod
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletePod:
+    """End a pod."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarkStale:
     """Note on a transfer that its source has run since, so that no later run trusts it."""
 
@@ -223,6 +240,8 @@ OfPlan = (
     | SuspendTransfer
     | TakeSnapshot
     | RemoveSnapshots
+    | EnsurePod
+    | DeletePod
     | MarkStale
     | Relabel
     | ShutDownGuest

@@ -15,7 +15,15 @@ from mtv.api.mtv import DiskTransfer
 from mtv.inventory.model import PowerState
 from mtv.planning import labels, transfers
 from mtv.planning.plan import PlannedVM
-from mtv_operator.migration import actions, itinerary, phases, progress, source_power, vm_scene
+from mtv_operator.migration import (
+    actions,
+    conversion,
+    itinerary,
+    phases,
+    progress,
+    source_power,
+    vm_scene,
+)
 from mtv_operator.migration.itinerary import Phase
 from mtv_operator.migration.progress import SUCCEEDED
 from mtv_operator.migration.vm_scene import WAIT_S, Advance, Scene
@@ -126,8 +134,8 @@ PHASES: dict[Phase, vm_scene.Of] = {
     Phase.WAIT_FOR_POWER_OFF: source_power.wait_for_power_off,
     Phase.CREATE_DATA_VOLUMES: _create_data_volumes,
     Phase.COPY_DISKS: _copy_disks,
-    Phase.CREATE_GUEST_CONVERSION_POD: phases.create_vm,
-    Phase.CONVERT_GUEST: phases.create_vm,
+    Phase.CREATE_GUEST_CONVERSION_POD: conversion.create_pod,
+    Phase.CONVERT_GUEST: conversion.convert,
     Phase.CREATE_VM: phases.create_vm,
     Phase.POST_HOOK: phases.complete,
     Phase.COMPLETED: phases.complete,

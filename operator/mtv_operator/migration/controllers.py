@@ -40,6 +40,7 @@ class Settings:
     """What can be chosen when the process starts."""
 
     vms_at_once: int = VMS_AT_ONCE  # of all plans together
+    image: str = "mtv"  # of pods that adapt guests
 
 
 def build(seen: World, settings: Settings) -> list[Controller]:
@@ -280,6 +281,8 @@ class Plans:
             secret_copy=seen.secrets.get(namespace, plan.secret_name(found)),
             transfers=_by_name(seen.transfers.list(namespace)),
             claims=_by_name(seen.claims.list(namespace)),
+            adapters=_by_name(seen.adapters.list(namespace)),
+            image=self._settings.image,
             vms=_by_name(seen.vms.list(namespace)),
             faults={vm: dict(found) for vm, found in self._faults.get(uid, {}).items()},
             snapshots=self._snapshots_of(found),

@@ -54,6 +54,10 @@ def perform(
                 client.patch(DiskTransfer, name, namespace, {"spec": {"suspend": True}})
         case actions.TakeSnapshot() | actions.RemoveSnapshots():
             source_snapshots.look(ledger, inventories, action)
+        case actions.EnsurePod():
+            _ensure_pod(client, action)
+        case actions.DeletePod(namespace=namespace, name=name, uid=uid):
+            client.delete(core.Pod, name, namespace, uid=uid)
         case actions.MarkStale(namespace=namespace, name=name):
             body = {"metadata": {"annotations": {labels.STALE: "true"}}}
             with contextlib.suppress(errors.NotFound):
@@ -149,6 +153,16 @@ def _set_checkpoint(client: Client, action: actions.SetCheckpoint) -> None:
     body = {"metadata": {"uid": action.uid}, "spec": {"checkpoint": wanted, "suspend": None}}
     with contextlib.suppress(errors.NotFound):
         client.patch(DiskTransfer, action.name, action.namespace, body)
+
+
+def _ensure_pod(client: Client, action: actions.EnsurePod) -> None:
+    """Make the pod as a dependant of a transfer, which is there as long as its claim is."""
+    wanted = action.pod
+    transfer = client.find(DiskTransfer, action.owner, wanted.metadata.namespace)
+    if transfer is not None:
+        owner = meta.owner_of(transfer, controller=False)
+        wanted = replace(wanted, metadata=replace(wanted.metadata, owner_references=(owner,)))
+    _ensure(client, wanted)
 
 
 def _relabel(client: Client, action: actions.Relabel) -> None:

@@ -91,7 +91,7 @@ class Course:
     warm: bool = False
     pre_hook: bool = False
     post_hook: bool = False
-    adapts: bool = False  # the guest is adapted to virtio; not implemented yet
+    adapts: bool = False  # the guest is made ready for virtio
 
 
 COLD_COURSE = Course()
@@ -168,7 +168,8 @@ def is_warm(vm: forklift.VMStatus) -> bool:
 
 def course_of(vm: forklift.VMStatus) -> Course:
     """Return what a VM that has begun goes through, read from its steps."""
-    return Course(warm=is_warm(vm))
+    adapts = any(step.name == StepName.IMAGE_CONVERSION for step in vm.pipeline)
+    return Course(warm=is_warm(vm), adapts=adapts)
 
 
 def rows(course: Course) -> tuple[Row, ...]:

@@ -10,7 +10,7 @@ from mtv.api import core, forklift
 from mtv.api.mtv import DiskTransfer
 from mtv.inventory.model import PowerState
 from mtv.planning.plan import PlannedVM
-from mtv_operator.migration import actions, conditions, progress, vm_scene
+from mtv_operator.migration import actions, conditions, conversion, progress, vm_scene
 from mtv_operator.migration.itinerary import Phase
 from mtv_operator.migration.progress import FAILED, SUCCEEDED
 from mtv_operator.migration.vm_scene import WAIT_S, Advance, Scene
@@ -47,7 +47,8 @@ def create_vm(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: date
     if planned.virtual_machine is None:
         return vm_scene.failed(vm, *(str(one.message) for one in planned.problems if one.blocks))
     create = actions.CreateVM(
-        vm=planned.virtual_machine, claims=tuple(one.claim_name for one in planned.volumes)
+        vm=conversion.marked(planned.virtual_machine, vm),
+        claims=tuple(one.claim_name for one in planned.volumes),
     )
     return Advance(vm=vm_scene.onward(vm, now), actions=(create,))
 

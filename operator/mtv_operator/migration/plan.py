@@ -24,6 +24,7 @@ from mtv_operator.migration import (
     access,
     actions,
     conditions,
+    conversion,
     inventory_cache,
     maps,
     provider,
@@ -67,6 +68,8 @@ class Observed:
     vms: Mapping[str, kubevirt.VirtualMachine] = field(default_factory=dict)
     faults: Mapping[str, Faults] = field(default_factory=dict)  # of this run, by VM id
     snapshots: Mapping[str, Seen] = field(default_factory=dict)  # of ours, by VM id
+    adapters: Mapping[str, core.Pod] = field(default_factory=dict)  # pods that adapt guests
+    image: str = "mtv"  # of such pods
     free: int = 10  # how many VMs of this plan may be on their way at once
 
     @property
@@ -121,6 +124,11 @@ def _planned(observed: Observed) -> PlannedPlan | None:
     was_on = {
         vm.id: vm.restore_power_state == "On" for vm in vms if vm.id and vm.restore_power_state
     }
+    decided = {
+        vm.id: devices
+        for vm in vms
+        if vm.id and (devices := conversion.devices_of(vm, observed.plan.spec))
+    }
     return planning.build(
         observed.view.inventory,
         observed.plan,
@@ -130,6 +138,7 @@ def _planned(observed: Observed) -> PlannedPlan | None:
         target=dataclasses.replace(observed.target, names=names),
         migration=observed.migration,
         was_on=was_on,
+        decided=decided,
     )
 
 
@@ -262,6 +271,8 @@ def _scene(observed: Observed, planned: PlannedPlan) -> Scene:
         vms=observed.vms,
         run=run.by_id(vms),
         faults=observed.faults,
+        adapters=observed.adapters,
+        image=observed.image,
         snapshots=observed.snapshots,
         cutovers=Cutovers.of(observed.migration),
     )

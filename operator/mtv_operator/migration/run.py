@@ -15,7 +15,7 @@ import msgspec
 
 from mtv.api import forklift, meta
 from mtv.api.forklift import Condition
-from mtv.planning import plan_checks
+from mtv.planning import adaptation, plan_checks
 from mtv.planning.plan import PlannedPlan, PlannedVM
 from mtv_operator.migration import (
     actions,
@@ -124,7 +124,9 @@ def _began(
     plan: forklift.Plan, planned: PlannedVM, old: forklift.VMStatus | None
 ) -> forklift.VMStatus:
     """Return a VM that starts over; what is known of its snapshots is not forgotten."""
-    course = itinerary.Course(warm=plan_checks.is_warm(plan.spec))
+    course = itinerary.Course(
+        warm=plan_checks.is_warm(plan.spec), adapts=adaptation.is_wanted(plan.spec)
+    )
     vm = progress.began(planned.entry, planned, course)
     had = old is not None and old.warm is not None
     return replace(vm, warm=warm.kept(old)) if course.warm or had else vm

@@ -26,6 +26,7 @@ from mtv_operator.migration import (
     actions,
     cold_run,
     conditions,
+    conversion,
     itinerary,
     phases,
     progress,
@@ -74,6 +75,7 @@ def _end(scene: Scene, vm: forklift.VMStatus, now: datetime) -> Advance:
         vm = progress.unnoted(vm, "Canceling", now)
         return Advance(vm=progress.completed(replace(vm, error=None), SUCCEEDED, now))
     todo = tuple(_ended(one) for one in scene.transfers_of(vm) if not _has_ended(one))
+    todo = (*todo, *conversion.ended(scene, vm))
     vm, restore = source_power.restored(scene, vm, now)
     if restore is None:
         return Advance(vm=vm, actions=todo, requeue_after_s=WAIT_S)

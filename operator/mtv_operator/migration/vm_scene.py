@@ -72,6 +72,8 @@ class Scene:
     snapshots: Mapping[str, Seen] = field(default_factory=dict)  # of ours, by VM id
     cutovers: Cutovers = field(default_factory=Cutovers)
     faults: Mapping[str, Faults] = field(default_factory=dict)  # by VM id
+    adapters: Mapping[str, core.Pod] = field(default_factory=dict)  # the pods that adapt guests
+    image: str = "mtv"  # of such pods
 
     def faults_of(self, vm: forklift.VMStatus) -> Faults:
         """Return what the actions of a VM were refused with."""

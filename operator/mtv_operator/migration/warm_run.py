@@ -27,6 +27,7 @@ from mtv.planning import transfers
 from mtv.planning.plan import PlannedVM
 from mtv_operator.migration import (
     actions,
+    conversion,
     cutover,
     itinerary,
     phases,
@@ -38,6 +39,7 @@ from mtv_operator.migration import (
     warm_copies,
 )
 from mtv_operator.migration.conditions import Category
+from mtv_operator.migration.conversion_pod import REHEARSE
 from mtv_operator.migration.itinerary import Phase
 from mtv_operator.migration.vm_scene import LOOK_S, WAIT_S, Advance, Scene
 
@@ -217,10 +219,17 @@ def _pause(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: datetim
     vm = cutover.with_next(scene, removal.vm, now)
     vm = cutover.with_goal(scene, vm, planned, now)
     due_s = cutover.due_in_s(scene, vm, planned, now)
-    if due_s <= 0:
-        return Advance(vm=vm_scene.onward(vm, now), actions=removal.actions, requeue_after_s=0.0)
-    waits = [due_s] if removal.wait_s is None else [due_s, removal.wait_s]
-    return Advance(vm=vm, actions=removal.actions, requeue_after_s=min(waits))
+    trial = conversion.rehearse(scene, vm, planned, now) if warm.of(vm).successes else None
+    if due_s <= 0 and (trial is None or cutover.may_cut(scene, vm, planned, now)):
+        todo = (*removal.actions, *conversion.ended(scene, vm, REHEARSE))
+        return Advance(vm=vm_scene.onward(vm, now), actions=todo, requeue_after_s=0.0)
+    waits = [due_s if due_s > 0 else WAIT_S, *([removal.wait_s] if removal.wait_s else ())]
+    if trial is None:
+        return Advance(vm=vm, actions=removal.actions, requeue_after_s=min(waits))
+    if trial.requeue_after_s is not None:
+        waits.append(trial.requeue_after_s)
+    todo = (*removal.actions, *trial.actions)
+    return Advance(vm=trial.vm, actions=todo, requeue_after_s=min(waits))
 
 
 def _wait_for_previous_snapshot_removal(
@@ -297,8 +306,8 @@ PHASES: dict[Phase, vm_scene.Of] = {
     Phase.WAIT_FOR_FINAL_SNAPSHOT: _wait_for_snapshot,
     Phase.ADD_FINAL_CHECKPOINT: _add_final_checkpoint,
     Phase.FINALIZE: _finalize,
-    Phase.CREATE_GUEST_CONVERSION_POD: _create_vm,
-    Phase.CONVERT_GUEST: _create_vm,
+    Phase.CREATE_GUEST_CONVERSION_POD: conversion.create_pod,
+    Phase.CONVERT_GUEST: conversion.convert,
     Phase.CREATE_VM: _create_vm,
     Phase.REMOVE_FINAL_SNAPSHOT: _remove_final_snapshot,
     Phase.WAIT_FOR_FINAL_SNAPSHOT_REMOVAL: _wait_for_final_snapshot_removal,

@@ -39,6 +39,7 @@ DEVICES = {
     well_known.KVM: "/dev/kvm",
     well_known.TUN: "/dev/net/tun",
     well_known.VHOST_NET: "/dev/vhost-net",
+    well_known.FUSE: "/dev/fuse",
 }
 
 

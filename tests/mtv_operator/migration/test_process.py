@@ -52,7 +52,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def import_vm(cluster: Cluster, name: str, *more: str) -> None:
     done = cluster.mtv(
         *("import", name, "--from", "vc", "--network", "VM Network=pod"),
-        *("--storage", "LocalDS_0=local", "--target-namespace", "prod", "--no-wait", *more),
+        *("--storage", "LocalDS_0=local", "--target-namespace", "prod", "--no-wait"),
+        *("--virtio", *more),  # no node is there that could adapt a guest
     )
     assert done.returncode == 0, done.stderr
 

@@ -36,6 +36,7 @@ DEVICES = {
     "devices.kubevirt.io/kvm": "/dev/kvm",
     "devices.kubevirt.io/tun": "/dev/net/tun",
     "devices.kubevirt.io/vhost-net": "/dev/vhost-net",
+    "mtv.dev/fuse": "/dev/fuse",
 }
 KUBELET_VERSION = "v1.32.0-mtv"  # of the API that the node speaks
 FULL_BYTES = 512 << 20  # less space than this is DiskPressure
