@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
-from functools import partial
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mtv import errors
+from mtv.cli import cutover as cutovers
 from mtv.cli import follow, options
 from mtv.cli.options import Format
 
 if TYPE_CHECKING:
-    from mtv.api.forklift import Migration, Plan, PlanVM, VMStatus
+    from mtv.api.forklift import Migration, Plan, VMStatus
     from mtv.api.mtv import DiskTransfer
     from mtv_operator.objects import Client
 
@@ -90,16 +90,55 @@ def start(
     name: Name,
     namespace: options.Namespace = "mtv",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow it to the end.")] = False,
+    at: Annotated[
+        str,
+        typer.Option(
+            "--cutover", help="Of a warm plan: now, 30m, or a time; else by `mtv plan cutover`."
+        ),
+    ] = cutovers.NEVER,
     kubeconfig: options.Kubeconfig = "",
 ) -> None:
     """Start a plan: make a Migration for it."""
+    when = cutovers.parse(at, datetime.now(UTC))
     client = options.connect(kubeconfig)
     plan = read_plan(client, name, namespace)
     _refuse_start(plan)
-    migration = create_migration(client, plan)
+    migration = create_migration(client, plan, cutover=when)
     print(f"migration.forklift.konveyor.io/{migration.metadata.name} created")
     if watch:
         watch_to_the_end(client, name, namespace, since=migration.metadata.uid or "")
+
+
+@app.command(
+    epilog="Examples: `mtv plan cutover web` · `mtv plan cutover web --at 22:00 --vm db1` · "
+    "`mtv plan cutover web --at never`"
+)
+def cutover(
+    name: Name,
+    vm: Annotated[list[str], typer.Option("--vm", help="Only these VMs: names or ids.")] = [],  # noqa: B006 - Typer's way
+    at: Annotated[str, typer.Option(help="now, never, 30m (from now), or a time.")] = "now",
+    namespace: options.Namespace = "mtv",
+    kubeconfig: options.Kubeconfig = "",
+) -> None:
+    """Say when a warm migration moves its VMs; a precopy that runs is finished first."""
+    from mtv.planning import plan_checks
+
+    when = cutovers.parse(at, datetime.now(UTC))
+    client = options.connect(kubeconfig)
+    plan = read_plan(client, name, namespace)
+    if not plan_checks.is_warm(plan.spec):
+        raise errors.NeedsOperator(
+            f"plan {name} is cold: its VMs are switched off first", hint="set spec.type to warm"
+        )
+    running = [m for m in migrations_of(client, name, namespace) if not _ended(m)]
+    if not running:
+        raise errors.NotFound(
+            f"plan {name} has no running migration", hint=f"mtv plan start {name} --cutover {at}"
+        )
+    chosen = _chosen(plan, vm) if vm else []
+    cutovers.ask(client, running[-1], when, [str(ref["id"]) for ref in chosen] if vm else None)
+    who = ", ".join(str(ref["name"]) for ref in chosen) or f"all VMs of plan {name}"
+    print(f"{who}: cut over at {when}" if when else f"{who}: no cutover is planned")
 
 
 def _refuse_start(plan: Plan) -> None:
@@ -205,46 +244,35 @@ def create(
         bool,
         typer.Option("--virtio", help="The guests have virtio drivers: give them virtio devices."),
     ] = False,
+    warm: Annotated[bool, typer.Option("--warm", help="Copy while the VMs run.")] = False,
+    precopy_interval: Annotated[
+        str, typer.Option(help="Of a warm plan: between precopies, as 15m; default 1h.")
+    ] = "",
+    max_downtime: Annotated[
+        str, typer.Option(help="Of a warm plan: cut over when it takes no longer, as 90s.")
+    ] = "",
     namespace: options.Namespace = "mtv",
     kubeconfig: options.Kubeconfig = "",
 ) -> None:
     """Make a plan of maps that are there; `mtv import` makes maps and plan in one go."""
-    from mtv.api import forklift, meta
-    from mtv.cli import sources
-    from mtv.cli.provider_objects import ensure_host
+    from mtv.api import meta
+    from mtv.cli import plan_create
 
-    client = options.connect(kubeconfig)
-    sources.find(client, source, namespace)
-    for kind, wanted in ((forklift.NetworkMap, network_map), (forklift.StorageMap, storage_map)):
-        if client.find(kind, wanted, namespace) is None:
-            there = ", ".join(one.metadata.name for one in client.list(kind, namespace))
-            raise errors.NotFound(
-                f"there is no {kind.__name__} {wanted} in namespace {namespace}",
-                hint=f"there are: {there}" if there else "make one with `kubectl apply`",
-            )
-    ensure_host(client, namespace)
-    at = partial(meta.ObjectReference, namespace=namespace)
-    client.create(
-        forklift.Plan(
-            metadata=meta.ObjectMeta(name=name, namespace=namespace),
-            spec=forklift.PlanSpec(
-                target_namespace=target_namespace,
-                provider=forklift.ProviderPair(source=at(name=source), destination=at(name="host")),
-                map=forklift.PlanMap(network=at(name=network_map), storage=at(name=storage_map)),
-                vms=tuple(_entry(one) for one in vm),
-                skip_guest_conversion=virtio,
-                use_compatibility_mode=not virtio,
-            ),
-        )
+    plan_create.create(
+        options.connect(kubeconfig),
+        meta.ObjectMeta(name=name, namespace=namespace),
+        source,
+        vm,
+        network_map=network_map,
+        storage_map=storage_map,
+        target_namespace=target_namespace,
+        skip_guest_conversion=virtio,
+        use_compatibility_mode=not virtio,
+        type="warm" if warm else None,
+        precopy_interval_seconds=cutovers.span(precopy_interval, "--precopy-interval"),
+        max_downtime_seconds=cutovers.span(max_downtime, "--max-downtime"),
     )
     print(f"plan.forklift.konveyor.io/{name} created")
-
-
-def _entry(name: str) -> PlanVM:
-    from mtv.api.forklift import PlanVM
-
-    is_id = re.fullmatch(r"vm-\d+", name)  # as vCenter writes morefs
-    return PlanVM(id=name) if is_id else PlanVM(name=name)
 
 
 @app.command(epilog="Examples: `mtv plan delete web` · `mtv plan delete web --yes`")
@@ -301,7 +329,7 @@ def migrations_of(client: Client, plan: str, namespace: str) -> list[Migration]:
     )
 
 
-def create_migration(client: Client, plan: Plan) -> Migration:
+def create_migration(client: Client, plan: Plan, *, cutover: str | None = None) -> Migration:
     """Create a Migration for a plan, as kubectl-mtv does."""
     from mtv.api import forklift, meta
 
@@ -323,7 +351,8 @@ def create_migration(client: Client, plan: Plan) -> Migration:
                     name=plan.metadata.name,
                     namespace=plan.metadata.namespace,
                     uid=plan.metadata.uid,
-                )
+                ),
+                cutover=cutover,
             ),
         )
     )

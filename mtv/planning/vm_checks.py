@@ -228,9 +228,10 @@ def _tracking(facts: Facts) -> Iterator[Problem]:
     if not plan_checks.is_warm(facts.plan.spec):
         return
     frozen = [disk for disk in facts.disks if not disk.mode.startswith("independent")]
-    if facts.vm.change_tracking:
-        untracked = [disk for disk in frozen if not disk.change_tracking]
-    else:
+    # What a disk says by itself counts where one says that it is tracked.
+    says = facts.vm.change_tracking and any(disk.change_tracking for disk in frozen)
+    untracked = [disk for disk in frozen if says and not disk.change_tracking]
+    if not facts.vm.change_tracking:
         untracked = frozen
     if untracked:
         size_gib = sum(disk.capacity_bytes for disk in untracked) / (1 << 30)
