@@ -19,6 +19,7 @@ from mtv_operator.virt_handler import (
     guest_network,
     launcher_socket,
     namespaces,
+    order,
     pod_network,
 )
 from mtv_operator.virt_launcher import protocol
@@ -121,22 +122,9 @@ class Launched:
         """Lay the pod's network and return the options of an order."""
         pid = self.pid()
         devices.give(pid, pod_by_hand.UID)
-        network = guest_network.plan(self.vmi)
-        if network is None:
-            return Options(**more)
-        address = pod_network.apply(namespaces.network_namespace(pid), network)
-        tap = protocol.TapDevice(
-            interface=network.interface, device="tap0", mac=network.mac, mtu=address.mtu
-        )
-        guest = protocol.GuestNetwork(
-            bridge=guest_network.BRIDGE,
-            mac=network.mac,
-            address=network.address,
-            router=network.gateway,
-            prefix=network.prefix,
-            mtu=address.mtu,
-        )
-        return Options(taps=(tap,), network=guest, **more)
+        nics = guest_network.plan(self.vmi)
+        connected = pod_network.apply(namespaces.network_namespace(pid), nics)
+        return order.with_networks(Options(**more), nics, connected, vhost=False)
 
     def call(self, request: Request, timeout_s: float = 60.0) -> Reply:
         return launcher_socket.call(self.path, request, timeout_s)

@@ -1,7 +1,8 @@
 """What a pod's network namespace shall look like for its guest: pure, from the VMI.
 
-Masquerade, as upstream: a bridge with the guest's gateway, a tap in it that belongs to uid 107,
-and address translation between the pod's address and the guest's.
+Each NIC has a bridge and a tap in it that belongs to uid 107. Masquerade: the bridge has the
+guest's gateway, and addresses are translated between the pod's and the guest's. Bridge: the pod's
+device is in the bridge, and what address that had, the guest gets. Names are upstream's.
 """
 
 from __future__ import annotations
@@ -47,56 +48,133 @@ class GuestNetwork:
     queues: int = 1
     ports: tuple[Port, ...] = ()
 
+    @property
+    def device(self) -> str:
+        """Return the pod's device that it is behind."""
+        return POD_DEVICE
 
-def plan(vmi: kubevirt.VirtualMachineInstance, *, vcpus: int = 1) -> GuestNetwork | None:
-    """Return the network that the VMI asks for; None when it has no NIC.
+    @property
+    def bridge(self) -> str:
+        """Return the bridge that has the guest's gateway."""
+        return BRIDGE
+
+    @property
+    def tap(self) -> str:
+        """Return the tap device."""
+        return TAP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridged:
+    """A NIC that is bridged to a device of the pod. No `mac`: that of the device.
+
+    The device is renamed to `port`; another takes its name and keeps what is known of it: made
+    as `stand_in`, and complete before the device is touched.
+    """
+
+    interface: str
+    mac: str
+    device: str
+    bridge: str
+    tap: str
+    port: str
+    stand_in: str
+    queues: int = 1
+
+
+Nic = GuestNetwork | Bridged
+
+
+def plan(vmi: kubevirt.VirtualMachineInstance, *, vcpus: int = 1) -> tuple[Nic, ...]:
+    """Return the NICs that the VMI asks for, in its order.
 
     Raises BadInput for bindings and networks that are not supported.
     """
-    interfaces = [one for one in vmi.spec.domain.devices.interfaces if one.state != "absent"]
+    devices = vmi.spec.domain.devices
+    interfaces = [one for one in devices.interfaces if one.state != "absent"]
     networks = {network.name: network for network in vmi.spec.networks}
-    if not interfaces:
-        return None
-    if len(interfaces) > 1:
+    found: list[Nic] = []
+    for interface in interfaces:
+        field = f"spec.domain.devices.interfaces[{interface.name}]"
+        network = networks.get(interface.name)
+        if network is None:
+            raise errors.BadInput("the interface has no network of its name", field=field)
+        many = devices.network_interface_multiqueue and interface.model in (None, "", "virtio")
+        queues = max(vcpus, 1) if many else 1
+        if interface.masquerade is not None:
+            found.append(_masquerade(vmi, interface, network, queues))
+        elif interface.bridge is not None:
+            found.append(_bridged(vmi, interface, network, queues))
+        else:
+            raise errors.BadInput(
+                f"binding {_binding(interface)} is not supported yet",
+                field=field,
+                hint="use masquerade: {} on the pod network, bridge: {} elsewhere",
+            )
+    primary = [one.interface for one in found if one.device == POD_DEVICE]
+    if len(primary) > 1:
         raise errors.BadInput(
-            f"{len(interfaces)} NICs, and only the pod network is supported yet",
+            f"{len(primary)} NICs are on the pod network: {', '.join(primary)}",
             field="spec.domain.devices.interfaces",
-            hint="keep the one that is on the pod network",
+            hint="keep one of them; the others need networks of their own (multus)",
         )
-    (interface,) = interfaces
+    return tuple(found)
+
+
+def _masquerade(
+    vmi: kubevirt.VirtualMachineInstance,
+    interface: kubevirt.Interface,
+    network: kubevirt.Network,
+    queues: int,
+) -> GuestNetwork:
     field = f"spec.domain.devices.interfaces[{interface.name}]"
-    network = networks.get(interface.name)
-    if network is None:
-        raise errors.BadInput("the interface has no network of its name", field=field)
     if network.pod is None:
         raise errors.BadInput(
-            "only the pod network is supported yet",
-            field=f"spec.networks[{network.name}]",
-            hint="use pod: {} instead of multus",
-        )
-    if interface.masquerade is None:
-        raise errors.BadInput(
-            f"binding {_binding(interface)} is not supported yet",
-            field=field,
-            hint="use masquerade: {}",
+            "masquerade is for the pod network", field=field, hint="use bridge: {} on multus"
         )
     cidr = network.pod.vm_network_cidr or DEFAULT_CIDR
     gateway, guest, prefix = _addresses(cidr, f"spec.networks[{network.name}].pod.vmNetworkCIDR")
-    multiqueue = vmi.spec.domain.devices.network_interface_multiqueue
     return GuestNetwork(
         interface=interface.name,
         mac=_mac(interface, vmi.metadata.uid),
         address=guest,
         gateway=gateway,
         prefix=prefix,
-        queues=max(vcpus, 1) if multiqueue and interface.model in (None, "", "virtio") else 1,
+        queues=queues,
         ports=tuple(sorted(_ports(interface, field))),
+    )
+
+
+def _bridged(
+    vmi: kubevirt.VirtualMachineInstance,
+    interface: kubevirt.Interface,
+    network: kubevirt.Network,
+    queues: int,
+) -> Bridged:
+    """Return a NIC on the pod's own wire. On the pod network it takes the pod's MAC over."""
+    if network.multus is not None and not network.multus.default:
+        digest = hashlib.sha256(network.name.encode()).hexdigest()[:11]
+        names = (f"pod{digest}", f"k6t-{digest}", f"tap{digest}", digest)
+        mac = _mac(interface, vmi.metadata.uid)
+    else:
+        names = (POD_DEVICE, BRIDGE, TAP, POD_DEVICE)
+        mac = _mac(interface, vmi.metadata.uid) if interface.mac_address else ""
+    device, bridge, tap, short = names
+    return Bridged(
+        interface=interface.name,
+        mac=mac,
+        device=device,
+        bridge=bridge,
+        tap=tap,
+        port=f"{short}-nic",
+        stand_in=f"{short}-pod",
+        queues=queues,
     )
 
 
 def _binding(interface: kubevirt.Interface) -> str:
     """Return the name of the interface's binding, for a message."""
-    for name in ("bridge", "sriov", "slirp", "macvtap", "passt"):
+    for name in ("sriov", "slirp", "macvtap", "passt"):
         if getattr(interface, name) is not None:
             return name
     return interface.binding.name if interface.binding else "of no kind"

@@ -107,21 +107,23 @@ def _no_agent(status: Status) -> kubevirt.VirtualMachineInstanceGuestOSInfo:
 def interfaces(
     vmi: Vmi, domain: Domain, addresses: Sequence[str]
 ) -> tuple[kubevirt.VirtualMachineInstanceNetworkInterface, ...]:
-    """Return the NICs: masquerade has the pod's addresses, names come from the agent."""
+    """Return the NICs. The pod's has its addresses; the others', and names, are the agent's."""
     listed = {one.mac: one for one in domain.guest.interfaces} if domain.guest else {}
     states = {one.name: one.state for one in vmi.spec.domain.devices.interfaces}
     found = []
     for tap in domain.interfaces:
         guest = listed.get(tap.mac)
+        pods = tap.pod_device == guest_network.POD_DEVICE
+        own = tuple(addresses) if pods else guest.addresses if guest else ()
         found.append(
             kubevirt.VirtualMachineInstanceNetworkInterface(
                 name=tap.interface,
                 mac=tap.mac,
-                ip_address=addresses[0] if addresses else None,
-                ip_addresses=tuple(addresses),
+                ip_address=own[0] if own else None,
+                ip_addresses=own,
                 interface_name=guest.name if guest else None,
                 info_source="domain, guest-agent" if guest else "domain",
-                pod_interface_name=guest_network.POD_DEVICE,
+                pod_interface_name=tap.pod_device,
                 queue_count=tap.queues,
                 link_state="down" if states.get(tap.interface) == "down" else "up",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,8 @@ from mtv_operator.virt_handler import (
     pod_network,
 )
 from mtv_operator.virt_handler.emulation import Ability
+from mtv_operator.virt_handler.guest_network import Nic
+from mtv_operator.virt_handler.pod_network import Connected
 from mtv_operator.virt_launcher import protocol
 from mtv_operator.virt_launcher.domain import cpu
 from mtv_operator.virt_launcher.domain.context import Accelerator
@@ -64,41 +66,52 @@ def prepare(
     given = devices.give(pid, uid)
     devices.give_volumes(pid, uid, [one.name for one in vmi.spec.volumes])
     accelerator = emulation.choose(ability, pod_has_kvm=KVM_DEVICE in given)
-    network = guest_network.plan(vmi, vcpus=cpu.vcpus(vmi.spec.domain))
+    nics = guest_network.plan(vmi, vcpus=cpu.vcpus(vmi.spec.domain))
     options = Options(
         accelerator=accelerator.value,
         cpu_features_off=emulation.cpu_features_off(ability, accelerator),
         capacities=capacities(vmi),
         capabilities=_read(capabilities),
     )
-    if network is None:
+    if not nics:
         return options
-    address = pod_network.apply(namespaces.network_namespace(pid), network, uid)
+    connected = pod_network.apply(namespaces.network_namespace(pid), nics, uid)
     vhost = accelerator is Accelerator.KVM and VHOST_DEVICE in given
-    return with_network(options, network, address.mtu, vhost=vhost)
+    return with_networks(options, nics, connected, vhost=vhost)
 
 
-def with_network(
-    options: Options, network: guest_network.GuestNetwork, mtu: int, *, vhost: bool
+def with_networks(
+    options: Options, nics: Sequence[Nic], connected: Sequence[Connected], *, vhost: bool
 ) -> Options:
-    """Return the options with the tap that was made and what DHCP tells the guest. Pure."""
-    tap = protocol.TapDevice(
-        interface=network.interface,
-        device=guest_network.TAP,
-        mac=network.mac,
-        mtu=mtu,
-        queues=network.queues,
-        vhost=vhost,
+    """Return the options with the taps that were made and what DHCP tells the guest. Pure."""
+    pairs = list(zip(nics, connected, strict=True))
+    taps = tuple(
+        protocol.TapDevice(
+            interface=nic.interface,
+            device=nic.tap,
+            mac=found.mac,
+            mtu=found.mtu,
+            queues=nic.queues,
+            vhost=vhost,
+            pod_device=nic.device,
+        )
+        for nic, found in pairs
     )
-    guest = protocol.GuestNetwork(
-        bridge=guest_network.BRIDGE,
-        mac=network.mac,
-        address=network.address,
-        router=network.gateway,
-        prefix=network.prefix,
-        mtu=mtu,
+    served = tuple(
+        protocol.GuestNetwork(
+            interface=nic.interface,
+            bridge=nic.bridge,
+            mac=found.mac,
+            address=found.address,
+            router=found.router,
+            server=found.server,
+            prefix=found.prefix,
+            mtu=found.mtu,
+        )
+        for nic, found in pairs
+        if found.address
     )
-    return msgspec.structs.replace(options, taps=(tap,), network=guest)
+    return msgspec.structs.replace(options, taps=taps, networks=served)
 
 
 def capacities(vmi: kubevirt.VirtualMachineInstance) -> dict[str, int]:

@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import array
 import ctypes
-import errno
 import fcntl
 import logging
 import shutil
 import socket
 import struct
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from mtv import errors
-from mtv_operator.virt_handler import guest_network, namespaces
-from mtv_operator.virt_handler.guest_network import GuestNetwork
+from mtv_operator.virt_handler import guest_network, links, namespaces
+from mtv_operator.virt_handler.guest_network import Bridged, GuestNetwork, Nic
 
 log = logging.getLogger(__name__)
 
 DHCP_PORT = 67
 NFT_TIMEOUT_S = 20.0
+FAKE_ADDRESSES = "169.254.75"  # of bridges that answer DHCP for the pod's own address, as upstream
 SIOCETHTOOL = 0x8946  # linux/sockios.h
 ETHTOOL_STXCSUM = 0x17  # linux/ethtool.h
 
@@ -42,8 +42,22 @@ class PodAddress:
     mtu: int
 
 
-def apply(namespace: Path, network: GuestNetwork, uid: int = guest_network.QEMU_UID) -> PodAddress:
-    """Make bridge, tap and rules in the pod's namespace; return the pod's address and MTU.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """A NIC that was connected; with an `address` the guest is told it by DHCP."""
+
+    mac: str
+    mtu: int
+    address: str = ""
+    prefix: int = 24
+    router: str = ""
+    server: str = ""
+
+
+def apply(
+    namespace: Path, nics: Sequence[Nic], uid: int = guest_network.QEMU_UID
+) -> tuple[Connected, ...]:
+    """Make bridges, taps and rules in the pod's namespace; return what the guest gets, by NIC.
 
     Raises Retryable when the kernel or nft refuses, TargetRefused when nft is missing.
     """
@@ -53,7 +67,7 @@ def apply(namespace: Path, network: GuestNetwork, uid: int = guest_network.QEMU_
             hint="the launcher pod must not use hostNetwork",
         )
     try:
-        return namespaces.inside(namespace, lambda: _apply(network, uid))
+        return namespaces.inside(namespace, lambda: _apply(nics, uid))
     except NetlinkError as fault:
         raise errors.Retryable(f"the pod's network: {fault}") from fault
     except FileNotFoundError as fault:
@@ -72,75 +86,60 @@ def read(namespace: Path) -> PodAddress:
 
 def _read() -> PodAddress:
     with IPRoute() as route:
-        return _pod_address(route)
+        facts = links.facts(route, guest_network.POD_DEVICE)
+    return PodAddress(addresses=tuple(one for one, _ in facts.addresses), mtu=facts.mtu)
 
 
-def _apply(network: GuestNetwork, uid: int) -> PodAddress:
-    with IPRoute() as route:
-        pod = _pod_address(route)
-        bridge = _bridge(route, network, pod.mtu)
-        _tap(route, network, pod.mtu, bridge, uid)
-    _switch_checksums_off(guest_network.BRIDGE)
-    for name in ("ip_forward", f"conf/{guest_network.BRIDGE}/route_localnet"):
-        Path(f"/proc/sys/net/ipv4/{name}").write_text("1")
+def _apply(nics: Sequence[Nic], uid: int) -> tuple[Connected, ...]:
     # The launcher answers DHCP without any capability.
     Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").write_text(f"{DHCP_PORT}")
-    _load_rules(guest_network.rules(network))
-    return pod
+    found = []
+    with IPRoute() as route:
+        for number, nic in enumerate(nics):
+            if isinstance(nic, GuestNetwork):
+                found.append(_masquerade(route, nic, uid))
+            else:
+                found.append(_bridged(route, nic, uid, f"{FAKE_ADDRESSES}.{10 + number}"))
+            _switch_checksums_off(nic.bridge)
+    return tuple(found)
 
 
-def _index(route: IPRoute, name: str) -> int | None:
-    found = route.link_lookup(ifname=name)
-    return int(found[0]) if found else None
+def _masquerade(route: IPRoute, nic: GuestNetwork, uid: int) -> Connected:
+    """Connect a NIC behind the pod's address."""
+    pod = links.facts(route, nic.device)
+    bridge = links.bridge(route, nic.bridge, guest_network.BRIDGE_MAC, pod.mtu)
+    links.add_address(route, bridge, nic.gateway, nic.prefix)
+    links.tap(route, nic, pod.mtu, bridge, uid)
+    for name in ("ip_forward", f"conf/{nic.bridge}/route_localnet"):
+        Path(f"/proc/sys/net/ipv4/{name}").write_text("1")
+    _load_rules(guest_network.rules(nic))
+    return Connected(
+        mac=nic.mac,
+        mtu=pod.mtu,
+        address=nic.address,
+        prefix=nic.prefix,
+        router=nic.gateway,
+        server=nic.gateway,
+    )
 
 
-def _pod_address(route: IPRoute) -> PodAddress:
-    index = _index(route, guest_network.POD_DEVICE)
-    if index is None:
-        raise errors.Retryable(f"the pod has no {guest_network.POD_DEVICE} yet")
-    (link,) = route.get_links(index)
-    addresses = [
-        str(_attribute(entry, "IFA_ADDRESS"))
-        for entry in route.get_addr(index=index)
-        if entry["scope"] == 0  # RT_SCOPE_UNIVERSE
-    ]
-    return PodAddress(addresses=tuple(addresses), mtu=int(_attribute(link, "IFLA_MTU") or 1500))
-
-
-def _attribute(message: Any, name: str) -> Any:  # noqa: ANN401  (netlink is untyped)
-    return message.get_attr(name)
-
-
-def _bridge(route: IPRoute, network: GuestNetwork, mtu: int) -> int:
-    index = _index(route, guest_network.BRIDGE)
-    if index is None:
-        route.link("add", ifname=guest_network.BRIDGE, kind="bridge")
-        index = _index(route, guest_network.BRIDGE)
-        assert index is not None
-    route.link("set", index=index, address=guest_network.BRIDGE_MAC, mtu=mtu, state="up")
-    try:
-        route.addr("add", index=index, address=network.gateway, prefixlen=network.prefix)
-    except NetlinkError as fault:
-        if fault.code != errno.EEXIST:
-            raise
-    return index
-
-
-def _tap(route: IPRoute, network: GuestNetwork, mtu: int, bridge: int, uid: int) -> None:
-    index = _index(route, guest_network.TAP)
-    if index is None:
-        route.link(
-            "add",
-            ifname=guest_network.TAP,
-            kind="tuntap",
-            mode="tap",
-            uid=uid,
-            gid=uid,
-            multi_queue=network.queues > 1,
-        )
-        index = _index(route, guest_network.TAP)
-        assert index is not None
-    route.link("set", index=index, mtu=mtu, master=bridge, state="up")
+def _bridged(route: IPRoute, nic: Bridged, uid: int, server: str) -> Connected:
+    """Put a NIC on the wire of a pod's device; what address that had, the guest is told."""
+    pod = links.give_up(route, nic)
+    bridge = links.bridge(route, nic.bridge, links.other_mac(f"{pod.mac}/bridge"), pod.mtu)
+    # Two devices of the namespace are on that wire; only the guest answers for its address.
+    Path("/proc/sys/net/ipv4/conf/all/arp_ignore").write_text("1")
+    Path(f"/proc/sys/net/ipv6/conf/{nic.bridge}/disable_ipv6").write_text("1")
+    links.enslave(route, nic.port, links.other_mac(f"{pod.mac}/port"), bridge)
+    links.tap(route, nic, pod.mtu, bridge, uid)
+    mac = nic.mac or pod.mac
+    if not pod.addresses:
+        return Connected(mac=mac, mtu=pod.mtu)
+    links.add_address(route, bridge, server, 32)
+    address, prefix = pod.addresses[0]
+    return Connected(
+        mac=mac, mtu=pod.mtu, address=address, prefix=prefix, router=pod.gateway, server=server
+    )
 
 
 def _switch_checksums_off(device: str) -> None:

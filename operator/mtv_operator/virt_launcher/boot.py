@@ -60,11 +60,12 @@ def lease(
 ) -> dhcp.Lease:
     """Return what the guest is told by DHCP: the pod's resolver, the spec's `dhcpOptions`."""
     interfaces = vmi.spec.domain.devices.interfaces
-    given = next((one.dhcp_options for one in interfaces if one.dhcp_options), None)
+    given = next((one.dhcp_options for one in interfaces if one.name == network.interface), None)
     base = dhcp.Lease(
         mac=network.mac,
         address=network.address,
         router=network.router,
+        server=network.server,
         prefix=network.prefix,
         dns=resolver.servers,
         mtu=network.mtu,

@@ -64,6 +64,7 @@ class Lease:
     mac: str
     address: str
     router: str
+    server: str = ""  # the router, unless it is given
     prefix: int = 24
     dns: tuple[str, ...] = ()
     mtu: int = 1500
@@ -178,7 +179,7 @@ def answer(packet: bytes, lease: Lease) -> Reply | None:
     request = parse_request(packet)
     if request is None or request.mac != lease.mac.lower() or any(request.relay):
         return None
-    server = _packed(lease.router)
+    server = _packed(lease.server or lease.router)
     if request.options.get(Option.SERVER, server) != server:
         return None  # the client took another server's offer
     match request.kind:
@@ -205,7 +206,7 @@ def _reply(request: Request, lease: Lease, kind: Kind) -> Reply:
     )
     sent: list[tuple[int, bytes]] = [
         (Option.MESSAGE_TYPE, bytes([kind])),
-        (Option.SERVER, _packed(lease.router)),
+        (Option.SERVER, _packed(lease.server or lease.router)),
     ]
     if not refused:
         if not informed:
@@ -224,7 +225,7 @@ def _options(lease: Lease) -> list[tuple[int, bytes]]:
     mask = (0xFFFFFFFF << (32 - lease.prefix)) & 0xFFFFFFFF
     found: list[tuple[int, bytes]] = [
         (Option.MASK, struct.pack("!I", mask)),
-        (Option.ROUTER, _packed(lease.router)),
+        (Option.ROUTER, _packed(lease.router) if lease.router else b""),
         (Option.DNS, b"".join(map(_packed, lease.dns))),
         (Option.MTU, struct.pack("!H", min(max(lease.mtu, 68), 65535))),
         (Option.HOSTNAME, lease.hostname.encode("ascii", "ignore")),

@@ -73,15 +73,21 @@ class TapDevice(_Part, frozen=True, kw_only=True):
     mtu: int = 1500
     queues: int = 1
     vhost: bool = False
+    pod_device: str = "eth0"
 
 
 class GuestNetwork(_Part, frozen=True, kw_only=True):
-    """The network that the guest is told by DHCP, on the bridge that the handler made."""
+    """A network that the guest is told by DHCP, on the bridge that the handler made.
 
+    `server` is the bridge's own address; without one the router is.
+    """
+
+    interface: str = ""
     bridge: str
     mac: str
     address: str
     router: str
+    server: str = ""
     prefix: int = 24
     mtu: int = 1500
     domain: str = ""
@@ -101,7 +107,7 @@ class Options(_Part, frozen=True, kw_only=True):
     accelerator: str = "qemu"
     cpu_features_off: tuple[str, ...] = ()
     taps: tuple[TapDevice, ...] = ()
-    network: GuestNetwork | None = None
+    networks: tuple[GuestNetwork, ...] = ()
     files: dict[str, dict[str, bytes]] = {}
     capacities: dict[str, int] = {}
     container_disks: dict[str, str] = {}

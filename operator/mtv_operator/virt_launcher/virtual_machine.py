@@ -73,7 +73,7 @@ class VirtualMachine:
         self.disks = PluggedDisks(hypervisor, paths, self.state)
         self._starting = threading.Lock()
         self._started = False
-        self._dhcp: dhcp_server.Server | None = None
+        self._dhcp: list[dhcp_server.Server] = []
         self._serial_log: Path | None = None
         self.outgoing = migration.Outgoing(
             hypervisor, paths, lambda job: self.state.note(migration=job), lambda: wake.put(None)
@@ -158,21 +158,26 @@ class VirtualMachine:
         )
 
     def _serve_dhcp(self, vmi: kubevirt.VirtualMachineInstance, options: Options) -> None:
-        network = options.network
-        if network is None or self._dhcp is not None:
+        if self._dhcp or not options.networks:
             return
         try:
             resolver = dhcp.parse_resolv_conf(RESOLV_CONF.read_text(errors="replace"))
         except OSError:
             resolver = dhcp.Resolver()
-        lease = boot.lease(vmi, network, resolver)
-        try:
-            self._dhcp = dhcp_server.Server(lease, network.bridge)
-        except OSError as fault:
-            raise errors.Retryable(
-                f"DHCP on {network.bridge}: {fault.strerror}",
-                hint="the bridge is made by virt-handler; the port needs CAP_NET_BIND_SERVICE",
-            ) from fault
+        for network in options.networks:
+            lease = boot.lease(vmi, network, resolver)
+            try:
+                self._dhcp.append(dhcp_server.Server(lease, network.bridge))
+            except OSError as fault:
+                self._end_dhcp()
+                raise errors.Retryable(
+                    f"DHCP on {network.bridge}: {fault.strerror}",
+                    hint="the bridge is made by virt-handler; the port needs CAP_NET_BIND_SERVICE",
+                ) from fault
+
+    def _end_dhcp(self) -> None:
+        while self._dhcp:
+            self._dhcp.pop().close()
 
     def _take_capabilities(self, options: Options) -> None:
         """Put what another daemon of this node found out about QEMU where ours looks for it."""
@@ -222,9 +227,7 @@ class VirtualMachine:
                     self._with_state(domain, state, message), agent_connected=False, frozen=False
                 )
             )
-            if self._dhcp is not None:
-                self._dhcp.close()
-                self._dhcp = None
+            self._end_dhcp()
 
     @staticmethod
     def _with_state(domain: Domain, state: State, message: str) -> Domain:
@@ -340,8 +343,7 @@ class VirtualMachine:
 
     def close(self) -> None:
         """Free what this process holds; QEMU, if it still runs, is ended."""
-        if self._dhcp is not None:
-            self._dhcp.close()
+        self._end_dhcp()
         if self.state.domain.alive:
             try:
                 self.hypervisor.destroy()

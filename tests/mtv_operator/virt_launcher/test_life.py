@@ -100,6 +100,14 @@ def test_guest_boots_answers_on_the_pod_address_and_shuts_down_when_asked(web):
     assert web.release() == 0
 
 
+def test_guest_on_a_bridge_has_the_address_of_its_pod(tmp_path):
+    vmi = launched.vmi(interfaces=({"name": "default", "bridge": {}},))
+    with launcher(tmp_path, vmi) as found:
+        found.order()
+
+        assert wait_http(found.pod.ip) == b"kvguest"
+
+
 def test_order_that_is_repeated_changes_nothing(web):
     before = web.domain()
 

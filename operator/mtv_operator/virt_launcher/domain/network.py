@@ -47,7 +47,7 @@ def _interface(
         raise errors.BadInput(
             "the interface was not connected to a network of the pod",
             field=field,
-            hint="use masquerade on the pod network",
+            hint="use masquerade or bridge, on the pod network or one of multus",
         )
     model = interface.model or "virtio"
     if model not in MODELS:
