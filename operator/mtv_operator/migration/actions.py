@@ -124,7 +124,7 @@ class RemoveSnapshots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnsurePod:
-    """Make a pod, if it is not there; it goes when the transfer `owner` goes."""
+    """Make a pod, if it is not there; it goes when the claim `owner` goes."""
 
     pod: core.Pod
     owner: str

@@ -159,9 +159,8 @@ def _look(
         first = _ensured(scene, vm, planned, mode, 1)
         return Advance(vm=vm, actions=(first,), requeue_after_s=WAIT_S)
     pod = pods[-1]
-    number = conversion_pod.attempt_of(pod)
     if pod.metadata.deletion_timestamp:
-        return _next(scene, vm, planned, mode, number, "the pod was taken away")
+        return _next(scene, vm, planned, mode, pod, "the pod was taken away")
     status = pod.status or core.PodStatus()
     said, code, restarts = _said(status)
     if code == 0:
@@ -170,12 +169,12 @@ def _look(
         why = status.message or status.reason or f"mtv-adapt was ended {restarts} times"
         if said is not None and said.step == "committing" and restarts >= MOST_RESTARTS:
             return Outcome(way=_EMULATED, error=why, torn=True)
-        return _next(scene, vm, planned, mode, number, why, (_delete(pod),))
+        return _next(scene, vm, planned, mode, pod, why)
     age_s = conditions.seconds_since(pod.metadata.creation_timestamp, now)
     if status.phase in (None, "", "Pending"):
         unplaced = _unplaced(status)
-        if unplaced and number == 1 and age_s > UNPLACED_S:
-            return _next(scene, vm, planned, mode, number, unplaced, (_delete(pod),))
+        if unplaced and conversion_pod.has_fuse(pod) and age_s > UNPLACED_S:
+            return _next(scene, vm, planned, mode, pod, unplaced, fuse=False)
         if age_s > PENDING_S:
             why = unplaced or "its pod does not start"
             return Outcome(way=_EMULATED, error=f"{why} ({age_s:.0f} s)")
@@ -188,15 +187,18 @@ def _next(
     vm: forklift.VMStatus,
     planned: PlannedVM,
     mode: str,
-    number: int,
+    pod: core.Pod,
     why: str,
-    before: tuple[actions.OfPlan, ...] = (),
+    *,
+    fuse: bool = True,
 ) -> Outcome | Advance:
     """Try once more, in a new pod; give up when that was often enough."""
+    number = conversion_pod.attempt_of(pod)
     if number >= MOST_ATTEMPTS:
         return Outcome(way=_EMULATED, error=why)
-    again = _ensured(scene, vm, planned, mode, number + 1)
-    return Advance(vm=vm, actions=(*before, again), requeue_after_s=WAIT_S)
+    fuse = fuse and conversion_pod.has_fuse(pod)
+    again = _ensured(scene, vm, planned, mode, number + 1, fuse=fuse)
+    return Advance(vm=vm, actions=(_delete(pod), again), requeue_after_s=WAIT_S)
 
 
 def _said(status: core.PodStatus) -> tuple[Outcome | None, int | None, int]:
@@ -224,15 +226,16 @@ def _unplaced(status: core.PodStatus) -> str:
 
 
 def _ensured(
-    scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, mode: str, number: int
+    scene: Scene,
+    vm: forklift.VMStatus,
+    planned: PlannedVM,
+    mode: str,
+    number: int,
+    *,
+    fuse: bool = True,
 ) -> actions.EnsurePod:
-    pod = conversion_pod.build(wanted(scene, vm, planned, mode, fuse=number != 2), number)
-    return actions.EnsurePod(pod=pod, owner=_owner(scene, vm))
-
-
-def _owner(scene: Scene, vm: forklift.VMStatus) -> str:
-    """Return the transfer that the pod goes with; "" for none."""
-    return next((one.metadata.name for one in scene.transfers_of(vm)), "")
+    pod = conversion_pod.build(wanted(scene, vm, planned, mode, fuse=fuse), number)
+    return actions.EnsurePod(pod=pod, owner=next((one.claim_name for one in planned.volumes), ""))
 
 
 def wanted(

@@ -192,6 +192,12 @@ def attempt_of(pod: core.Pod) -> int:
     return int(text) if text.isdigit() else 1
 
 
+def has_fuse(pod: core.Pod) -> bool:
+    """Tell whether a pod asks for /dev/fuse."""
+    resources = pod.spec.containers[0].resources if pod.spec else None
+    return well_known.FUSE in (resources.limits if resources else {})
+
+
 def is_of(pod: core.Pod, owner: labels.Owner, vm_id: str, mode: str) -> bool:
     """Tell whether a pod belongs to this run of a plan, and to this VM."""
     marks = pod.metadata.labels

@@ -156,11 +156,11 @@ def _set_checkpoint(client: Client, action: actions.SetCheckpoint) -> None:
 
 
 def _ensure_pod(client: Client, action: actions.EnsurePod) -> None:
-    """Make the pod as a dependant of a transfer, which is there as long as its claim is."""
+    """Make the pod as a dependant of a claim that it works on."""
     wanted = action.pod
-    transfer = client.find(DiskTransfer, action.owner, wanted.metadata.namespace)
-    if transfer is not None:
-        owner = meta.owner_of(transfer, controller=False)
+    claim = client.find(core.PersistentVolumeClaim, action.owner, wanted.metadata.namespace)
+    if claim is not None:
+        owner = meta.owner_of(claim, controller=False)
         wanted = replace(wanted, metadata=replace(wanted.metadata, owner_references=(owner,)))
     _ensure(client, wanted)
 
