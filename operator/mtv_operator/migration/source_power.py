@@ -127,13 +127,17 @@ def restored(
     return vm, (*stale(scene, vm), power_on)
 
 
-def stale(scene: Scene, vm: forklift.VMStatus) -> tuple[actions.MarkStale, ...]:
-    """Return marks for the copies of a VM that are not marked as outdated."""
+def stale(
+    scene: Scene, vm: forklift.VMStatus, *, adapted: bool = False
+) -> tuple[actions.MarkStale, ...]:
+    """Return marks for the copies of a VM that are not marked as outdated.
+
+    One with a checkpoint is brought up to date from there, unless something else was written to it.
+    """
     return tuple(
         actions.MarkStale(namespace=one.metadata.namespace, name=one.metadata.name)
         for one in scene.transfers_of(vm)
-        # One with a checkpoint is brought up to date from there.
-        if labels.STALE not in one.metadata.annotations and one.spec.checkpoint is None
+        if labels.STALE not in one.metadata.annotations and (adapted or one.spec.checkpoint is None)
     )
 
 

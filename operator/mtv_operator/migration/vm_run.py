@@ -34,6 +34,7 @@ from mtv_operator.migration import (
     source_power,
     vm_scene,
     warm_run,
+    warm_copies,
 )
 from mtv_operator.migration.itinerary import Phase
 from mtv_operator.migration.progress import CANCELED, FAILED, SUCCEEDED
@@ -91,9 +92,9 @@ def _end(scene: Scene, vm: forklift.VMStatus, now: datetime) -> Advance:
 
 
 def _has_ended(one: DiskTransfer) -> bool:
-    if one.metadata.deletion_timestamp or one.spec.suspend:
+    if one.metadata.deletion_timestamp or one.spec.suspend or phases.has_failed(one):
         return True
-    return one.status is not None and one.status.phase in (SUCCEEDED, FAILED)
+    return warm_copies.is_whole(one)
 
 
 def _ended(one: DiskTransfer) -> actions.OfPlan:

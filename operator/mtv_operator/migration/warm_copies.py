@@ -133,7 +133,7 @@ def _is_good(there: DiskTransfer, wanted: DiskTransfer) -> bool:
         new.base_file,
         new.capacity_bytes,
     )
-    if not same or there.spec.checkpoint is None:
+    if not same or there.spec.checkpoint is None or labels.STALE in there.metadata.annotations:
         return False
     begun = there.status is not None and bool(there.status.phase)
     whole = there.status is not None and there.status.checkpoint is not None

@@ -46,7 +46,7 @@ from mtv_operator.migration.vm_scene import LOOK_S, WAIT_S, Advance, Scene
 NOT_QUIESCED = "SnapshotNotQuiesced"
 MOST_FAILURES = 5  # precopies in a row that came to nothing
 MOST_FINAL_FAILURES = 3  # the source is off meanwhile
-BACK_OFF_S = (10.0, 30.0, 60.0, 300.0, 300.0)
+BACK_OFF_S = (5.0, 30.0, 60.0, 300.0, 300.0)
 replace = msgspec.structs.replace
 
 
@@ -258,6 +258,16 @@ def _finalize(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: date
 
 
 def _create_vm(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: datetime) -> Advance:
+def _create_conversion_pod(
+    scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: datetime
+) -> Advance:
+    """Have the guest adapted; what is on the target is then of no state of the source any more."""
+    marks = source_power.stale(scene, vm, adapted=True)
+    if marks:  # before anything is written: a delta on top of that would tear file systems
+        return Advance(vm=vm, actions=marks, requeue_after_s=LOOK_S)
+    return conversion.create_pod(scene, vm, planned, now)
+
+
     step = phases.create_vm(scene, vm, planned, now)
     made = step.vm.phase != vm.phase
     return _with_vm(step, cutover.with_downtime(step.vm, now)) if made else step
@@ -306,7 +316,7 @@ PHASES: dict[Phase, vm_scene.Of] = {
     Phase.WAIT_FOR_FINAL_SNAPSHOT: _wait_for_snapshot,
     Phase.ADD_FINAL_CHECKPOINT: _add_final_checkpoint,
     Phase.FINALIZE: _finalize,
-    Phase.CREATE_GUEST_CONVERSION_POD: conversion.create_pod,
+    Phase.CREATE_GUEST_CONVERSION_POD: _create_conversion_pod,
     Phase.CONVERT_GUEST: conversion.convert,
     Phase.CREATE_VM: _create_vm,
     Phase.REMOVE_FINAL_SNAPSHOT: _remove_final_snapshot,

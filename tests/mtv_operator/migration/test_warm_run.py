@@ -576,3 +576,20 @@ def test_killed_anywhere_it_ends_whole_or_gives_the_source_back(
     else:
         assert simulation.vms == {}
         assert simulation.vm("vm-34").power_state is PowerState.ON
+
+
+def test_what_was_adapted_is_not_brought_up_to_date_but_copied_anew() -> None:
+    simulation = warm(skipGuestConversion=False, runPreflightInspection=False)
+    simulation.start(cutover=at(0))
+    simulation.until(Phase.CREATE_GUEST_CONVERSION_POD)
+    (before,) = simulation.transfers.values()
+    simulation.step()
+    assert simulation.status.vms[0].phase == Phase.CREATE_GUEST_CONVERSION_POD, "marked first"
+    simulation.step()
+    simulation.cancel("vm-34")
+    simulation.run(100)
+    assert outcome(simulation) == "Canceled"
+    simulation.start()
+    simulation.until(Phase.COPY_DISKS)
+    (after,) = simulation.transfers.values()
+    assert after.metadata.uid != before.metadata.uid
