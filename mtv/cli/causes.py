@@ -1,7 +1,8 @@
 """Why an object is as it is: from the object down its chain to the first cause. Pure.
 
-Each function looks at one link (VM, instance, pod, claim, transfer, plan) and returns what is wrong
-there, with the evidence and a way out; the chain ends at the first link that is not well.
+Each function looks at one link (pod, claim, transfer, plan; a VM's are in `vm_causes`) and returns
+what is wrong there, with the evidence and a way out; the chain ends at the first link that is not
+well.
 """
 
 from __future__ import annotations
@@ -9,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mtv.api import core, forklift, kubevirt, meta
+from mtv.api import core, forklift, meta
 from mtv.api.mtv import DiskTransfer
-
-GOOD_STATES = ("Running", "Stopped", "Succeeded", "Paused", "Provisioning", "Migrating")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,44 +28,6 @@ class Link:
 def first_cause(links: Sequence[Link]) -> Link | None:
     """Return the deepest link that has a cause: those above it only pass it on."""
     return next((link for link in reversed(links) if link.cause), None)
-
-
-def of_vm(vm: kubevirt.VirtualMachine) -> Link:
-    """Look at a VirtualMachine."""
-    status = vm.status or kubevirt.VirtualMachineStatus()
-    state = status.printable_status or "Unknown"
-    failing = [c for c in status.conditions if c.type == "Failure" and c.status == "True"]
-    cause = failing[0].message or failing[0].reason or "" if failing else ""
-    remedy = ""
-    if not cause and status.start_failure and status.start_failure.consecutive_fail_count:
-        count = status.start_failure.consecutive_fail_count
-        cause = f"it failed {count} times in a row, and is started again at "
-        cause += str(status.start_failure.retry_after_timestamp or "some later time")
-        remedy = f"mtv vm console {vm.metadata.name} shows what the guest says"
-    if not cause and state not in GOOD_STATES:
-        cause = f"its status is {state}"
-    strategy = vm.spec.run_strategy or ("Always" if vm.spec.running else "Halted")
-    return Link(
-        object=f"vm/{vm.metadata.name}",
-        state=f"{state}, run strategy {strategy}",
-        cause=cause,
-        remedy=remedy,
-    )
-
-
-def of_instance(vmi: kubevirt.VirtualMachineInstance) -> Link:
-    """Look at a VirtualMachineInstance: its phase, and the conditions that are not well."""
-    status = vmi.status or kubevirt.VirtualMachineInstanceStatus()
-    bad = [
-        c
-        for c in status.conditions
-        if (c.type in ("Synchronized", "PodScheduled", "Provisioning") and c.status == "False")
-        or (c.type == "Failure" and c.status == "True")
-    ]
-    cause = next((c.message or c.reason or c.type for c in bad), "")
-    if not cause and status.phase == "Failed":
-        cause = status.reason or "it failed"
-    return Link(object=f"vmi/{vmi.metadata.name}", state=status.phase or "Pending", cause=cause)
 
 
 def of_pod(pod: core.Pod) -> Link:

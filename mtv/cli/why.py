@@ -12,6 +12,8 @@ from mtv.cli import options
 from mtv.cli.options import Format
 
 if TYPE_CHECKING:
+    from mtv.api.cdi import DataVolume
+    from mtv.api.core import Node, Pod
     from mtv.api.kubevirt import VirtualMachine
     from mtv.api.meta import Object
     from mtv.cli.causes import Link
@@ -60,30 +62,62 @@ def why(
 
 
 def _vm(client: Client, name: str, namespace: str) -> list[Link]:
-    from mtv.api.core import PersistentVolumeClaim
-    from mtv.cli import causes, vm
+    from datetime import UTC, datetime
+
+    from mtv.api import core
+    from mtv.cli import vm, vm_causes
 
     machine = vm.read(client, name, namespace)
-    links = [_with_events(client, machine, causes.of_vm(machine))]
-    for claim in _claims(machine):
-        found = client.find(PersistentVolumeClaim, claim, namespace)
-        link = causes.of_claim(claim, found)
-        links.append(_with_events(client, found, link) if found else link)
     instance = vm.read_instance(client, name, namespace)
-    if instance is not None:
-        links.append(_with_events(client, instance, causes.of_instance(instance)))
-        pod = vm.launcher_pod(client, instance)
-        if pod is not None:
-            links.append(_with_events(client, pod, causes.of_pod(pod)))
-    return links
+    pod = vm.launcher_pod(client, instance) if instance is not None else None
+    claims = _claims(machine)
+    return vm_causes.links(
+        vm_causes.Seen(
+            vm=machine,
+            instance=instance,
+            pod=pod,
+            nodes=_nodes(client, pod),
+            claims={one: client.find(core.PersistentVolumeClaim, one, namespace) for one in claims},
+            data_volumes=_data_volumes(client, claims, namespace),
+            classes={one.metadata.name: one for one in client.list(core.StorageClass)},
+            events=client.list(core.Event, namespace),
+            now=datetime.now(UTC),
+        )
+    )
+
+
+def _nodes(client: Client, pod: Pod | None) -> list[Node]:
+    """Return the node that a pod is on; all of them while none has taken it."""
+    from mtv.api.core import Node
+
+    if pod is None:
+        return []
+    name = pod.spec.node_name if pod.spec is not None else None
+    if not name:
+        return client.list(Node)
+    found = client.find(Node, name)
+    return [found] if found is not None else []
 
 
 def _claims(machine: VirtualMachine) -> list[str]:
+    """Return the claims of a VM's disks; a DataVolume's has its name."""
     spec = machine.spec.template.spec
-    volumes = spec.volumes if spec else ()
-    return [
-        one.persistent_volume_claim.claim_name for one in volumes if one.persistent_volume_claim
-    ]
+    found = []
+    for one in spec.volumes if spec else ():
+        ephemeral = one.ephemeral.persistent_volume_claim if one.ephemeral else None
+        claim = one.persistent_volume_claim or ephemeral
+        if claim is not None:
+            found.append(claim.claim_name)
+        elif one.data_volume is not None:
+            found.append(one.data_volume.name)
+    return found
+
+
+def _data_volumes(client: Client, names: list[str], namespace: str) -> dict[str, DataVolume]:
+    from mtv.api.cdi import DataVolume
+
+    found = {name: client.find(DataVolume, name, namespace) for name in names}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _plan(client: Client, name: str, namespace: str) -> list[Link]:
