@@ -165,14 +165,37 @@ def _hooks(plan: forklift.Plan, target: Target) -> Iterator[Problem]:
                 yield _problem(
                     "HookNotValid", "NotFound", f"there is no Hook {name}", field=f"{field}.hook"
                 )
-            else:
-                yield _problem(
-                    "HookNotReady",
-                    "NotSupported",
-                    "hooks are not run yet; take them out of the plan, or wait for a version "
-                    "that does",
-                    field=field,
-                )
+                continue
+            yield from _hook_not_ready(name, field, target)
+
+
+def _hook_not_ready(name: str, field: str, target: Target) -> Iterator[Problem]:
+    """Say why a hook that is there cannot be run."""
+    hook = target.hooks.get(name) if target.hooks is not None else None
+    if hook is not None and hook.spec.aap is not None:
+        yield _problem(
+            "HookNotReady",
+            "NotSupported",
+            f"Hook {name} is a job template of the Ansible Automation Platform, which is stored "
+            "and not run yet",
+            field=field,
+            suggestion="give the hook an image, or a playbook",
+        )
+    elif target.no_hooks:
+        yield _problem(
+            "HookNotReady",
+            "NoContainerEngine",
+            target.no_hooks,
+            field=field,
+            suggestion="install podman or docker where the controller runs, or use Kubernetes",
+        )
+    bad = [
+        one.message or one.type
+        for one in (hook.status.conditions if hook is not None and hook.status else ())
+        if one.category == Category.CRITICAL and one.status == "True"
+    ]
+    if bad:
+        yield _problem("HookNotReady", "NotValid", f"Hook {name}: {'; '.join(bad)}", field=field)
 
 
 _Getter = Callable[[forklift.PlanSpec], object]

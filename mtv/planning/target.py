@@ -24,6 +24,7 @@ class Target:
     virtual_machines: tuple[kubevirt.VirtualMachine, ...] = ()
     claims: tuple[core.PersistentVolumeClaim, ...] = ()
     hooks: Mapping[str, forklift.Hook] | None = None
+    no_hooks: str = ""  # why hooks cannot be run here; "" where they can
     secrets: frozenset[str] | None = None
     names: Mapping[str, str] = field(default_factory=dict)  # target names given before, by VM id
 

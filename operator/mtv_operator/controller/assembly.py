@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 from mtv import errors
 from mtv.api import core
-from mtv.inventory.model import Moref
+from mtv.inventory.model import VM, Inventory, Moref
 from mtv_operator.data_volumes import controllers as data_volumes
+from mtv_operator.inventory_api import vsphere
 from mtv_operator.migration import controllers as migration
-from mtv_operator.migration import disk_transfer, provider
+from mtv_operator.migration import disk_transfer, hook_engine, provider
 from mtv_operator.migration.disk_transfer_controller import DiskTransfers
 from mtv_operator.migration.disk_transfer_pod import PodSettings
+from mtv_operator.migration.hook_engine import HookJobs
 from mtv_operator.migration.inventory_cache import Inventories
 from mtv_operator.migration.world import World
 from mtv_operator.objects import Caches, Client, Key
@@ -29,6 +33,7 @@ MIGRATION, VIRTUAL_MACHINES, DATA_VOLUMES = PARTS = (
     "data-volumes",  # where CDI is absent: two that fill the same claim would harm it
 )
 DEFAULT_PARTS = (MIGRATION, VIRTUAL_MACHINES)
+NO_ENGINE = "hooks are containers, and no container engine (podman, docker) answers here"
 DATA_VOLUME_API = "/apis/cdi.kubevirt.io/v1beta1"
 
 
@@ -47,6 +52,7 @@ class Options:
     parts: tuple[str, ...] = DEFAULT_PARTS
     virt_operator: bool = False
     host_provider: bool = False
+    hook_folder: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +99,21 @@ def _migration(
     client: Client, caches: Caches, inventories: Inventories, options: Options
 ) -> Assembled:
     seen = World(client, caches, inventories)
+    engine = hook_engine.find_engine() if options.hook_folder else ""
     own = migration.build(
-        seen, migration.Settings(vms_at_once=options.vms_at_once, image=options.launcher_image)
+        seen,
+        migration.Settings(
+            vms_at_once=options.vms_at_once,
+            image=options.launcher_image,
+            workload=_workload,
+            no_hooks=NO_ENGINE if options.hook_folder and not engine else "",
+        ),
     )
+    if engine:
+        jobs = HookJobs(client, seen.jobs, engine, Path(options.hook_folder))
+        hooks: tuple[HookJobs, ...] = (jobs,)
+    else:
+        hooks = ()
     pods = PodSettings(image=options.launcher_image, host_network=options.transfer_host_network)
     transfers = DiskTransfers(
         client,
@@ -109,10 +127,18 @@ def _migration(
     def wire(enqueue: Enqueue) -> None:
         seen.wire(enqueue)
         transfers.wire(enqueue)
+        for one in hooks:
+            one.wire(enqueue)
 
     return Assembled(
-        controllers=(*own, transfers), wire=wire, inventory_changed=seen.inventory_changed
+        controllers=(*own, transfers, *hooks), wire=wire, inventory_changed=seen.inventory_changed
     )
+
+
+def _workload(inventory: Inventory, vm: VM) -> Mapping[str, Any]:
+    """Return what a hook is told of a VM: what the inventory API says of it."""
+    scene = vsphere.Scene(inventory=inventory, link="", revision=0)
+    return vsphere.workload_document(scene, vm, vsphere.ALL)
 
 
 def _virtual_machines(client: Client, caches: Caches, options: Options) -> Assembled:

@@ -146,6 +146,11 @@ def _options(arguments: list[str]) -> Options:
         help="make the Provider `host`, which stands for this cluster, if there is none",
     )  # fmt: skip
     parser.add_argument(
+        "--hook-folder", default="", metavar="FOLDER",
+        help="run hooks in a container engine of this machine, not as Jobs of the cluster; the "
+        "files that they find are written here",
+    )  # fmt: skip
+    parser.add_argument(
         "--virt-operator", action="store_true",
         help="a virt-operator writes the status of the KubeVirt object",
     )  # fmt: skip

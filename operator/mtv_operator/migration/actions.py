@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mtv.api import core, forklift, kubevirt
+from mtv.api import batch, core, forklift, kubevirt
 from mtv.api.mtv import Checkpoint, DiskTransfer
 from mtv.planning import labels
 
@@ -226,6 +226,23 @@ class Record:
     warning: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsureHook:
+    """Make the Job of a hook and the files that it finds, if they are not there."""
+
+    job: batch.Job
+    config_map: core.ConfigMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteJob:
+    """End the Job of a hook."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
 OfPlan = (
     SetFinalizer
     | EnsureNamespace
@@ -251,6 +268,8 @@ OfPlan = (
     | GiveBack
     | TryVM
     | CreateVM
+    | EnsureHook
+    | DeleteJob
     | Record
 )
 
@@ -266,5 +285,7 @@ def vm_of(action: OfPlan) -> str:
             return made.metadata.labels.get(labels.VM_ID, "")
         case EnsureClaim(claim=claim):
             return claim.metadata.labels.get(labels.VM_ID, "")
+        case EnsureHook(job=job):
+            return job.metadata.labels.get(labels.VM_ID, "")
         case _:
             return ""

@@ -18,6 +18,7 @@ from mtv.planning.plan import PlannedVM
 from mtv_operator.migration import (
     actions,
     conversion,
+    hook_jobs,
     itinerary,
     phases,
     progress,
@@ -128,7 +129,7 @@ def _copy_disks(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: da
 
 PHASES: dict[Phase, vm_scene.Of] = {
     Phase.STARTED: phases.start,
-    Phase.PRE_HOOK: phases.start,  # plans with hooks are not Ready
+    Phase.PRE_HOOK: hook_jobs.before,
     Phase.STORE_POWER_STATE: source_power.store_power_state,
     Phase.POWER_OFF_SOURCE: source_power.power_off_source,
     Phase.WAIT_FOR_POWER_OFF: source_power.wait_for_power_off,
@@ -137,6 +138,6 @@ PHASES: dict[Phase, vm_scene.Of] = {
     Phase.CREATE_GUEST_CONVERSION_POD: conversion.create_pod,
     Phase.CONVERT_GUEST: conversion.convert,
     Phase.CREATE_VM: phases.create_vm,
-    Phase.POST_HOOK: phases.complete,
+    Phase.POST_HOOK: hook_jobs.after,
     Phase.COMPLETED: phases.complete,
 }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -12,6 +12,7 @@ import msgspec
 
 from mtv import errors
 from mtv.api import forklift, meta
+from mtv.inventory.model import VM, Inventory
 from mtv_operator.migration import (
     actions,
     effects,
@@ -40,6 +41,9 @@ class Settings:
     """What can be chosen when the process starts."""
 
     vms_at_once: int = VMS_AT_ONCE  # of all plans together
+    # What a hook is told of a VM, and "" or why hooks cannot be run here.
+    workload: Callable[[Inventory, VM], Mapping[str, Any]] = lambda _inventory, _vm: {}
+    no_hooks: str = ""
     image: str = "mtv"  # of pods that adapt guests
 
 
@@ -275,7 +279,9 @@ class Plans:
             network_map=network,
             storage_map=storage,
             view=seen.inventories.view(world.provider_key(found)),
-            target=seen.target(with_attachments=with_attachments),
+            target=replace(
+                seen.target(with_attachments=with_attachments), no_hooks=self._settings.no_hooks
+            ),
             migrations=seen.migrations_of(found),
             secret=seen.secret(source.spec.secret, source.metadata.namespace) if source else None,
             secret_copy=seen.secrets.get(namespace, plan.secret_name(found)),
@@ -286,6 +292,8 @@ class Plans:
             vms=_by_name(seen.vms.list(namespace)),
             faults={vm: dict(found) for vm, found in self._faults.get(uid, {}).items()},
             snapshots=self._snapshots_of(found),
+            jobs=_by_name(seen.jobs.list(key.namespace)),
+            workloads=self._workloads(found),
             free=self._settings.vms_at_once - self._running_elsewhere(found),
         )
 
@@ -298,6 +306,19 @@ class Plans:
             if vm.id and vm.warm
         }
         return {vm_id: one for vm_id, one in seen.items() if one is not None}
+
+    def _workloads(self, found: forklift.Plan) -> dict[str, Mapping[str, Any]]:
+        """Return what hooks are told of the VMs that have some."""
+        inventory = self._seen.inventories.view(world.provider_key(found)).inventory
+        if inventory is None:
+            return {}
+        wanted = {one.id for one in found.spec.vms if one.hooks}
+        wanted |= {one.name for one in found.spec.vms if one.hooks}
+        return {
+            vm.id: self._settings.workload(inventory, vm)
+            for vm in (inventory.vms.values() if wanted - {None} else ())
+            if {vm.id, vm.name, vm.path} & wanted
+        }
 
     def _running_elsewhere(self, own: forklift.Plan) -> int:
         return sum(

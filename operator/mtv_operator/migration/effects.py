@@ -11,7 +11,7 @@ from typing import assert_never
 import msgspec
 
 from mtv import errors
-from mtv.api import core, forklift, kubevirt, meta
+from mtv.api import batch, core, forklift, kubevirt, meta
 from mtv.api.mtv import DiskTransfer
 from mtv.inventory.model import Moref
 from mtv.planning import labels
@@ -54,6 +54,11 @@ def perform(
                 client.patch(DiskTransfer, name, namespace, {"spec": {"suspend": True}})
         case actions.TakeSnapshot() | actions.RemoveSnapshots():
             source_snapshots.look(ledger, inventories, action)
+        case actions.EnsureHook(job=job, config_map=files):
+            _ensure(client, files)
+            _ensure(client, job)
+        case actions.DeleteJob(namespace=namespace, name=name, uid=uid):
+            client.delete(batch.Job, name, namespace, uid=uid)
         case actions.EnsurePod():
             _ensure_pod(client, action)
         case actions.DeletePod(namespace=namespace, name=name, uid=uid):

@@ -1,4 +1,4 @@
-"""A Hook: validated, and not run yet, which the plans that use it are told."""
+"""A Hook: is it one that can be run."""
 
 from __future__ import annotations
 
@@ -46,12 +46,16 @@ def _found(spec: forklift.HookSpec) -> Iterator[Condition]:
             base64.b64decode(spec.playbook, validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
             yield _critical("InvalidPlaybook", "spec.playbook is no base64 of UTF-8 text")
-    yield conditions.condition(
-        "FieldNotHonoured",
-        Category.ADVISORY,
-        "hooks are stored and not run yet",
-        reason="NotSupported",
-    )
+    if spec.deadline is not None and spec.deadline < 0:
+        yield _critical("InvalidHookExecute", "spec.deadline is less than zero seconds")
+    if spec.aap is not None:
+        yield conditions.condition(
+            "FieldNotHonoured",
+            Category.ADVISORY,
+            "job templates of the Ansible Automation Platform are stored and not run yet",
+            reason="NotSupported",
+            items=("spec.aap",),
+        )
 
 
 def _critical(kind: str, message: str) -> Condition:

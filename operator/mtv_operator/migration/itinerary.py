@@ -169,7 +169,13 @@ def is_warm(vm: forklift.VMStatus) -> bool:
 def course_of(vm: forklift.VMStatus) -> Course:
     """Return what a VM that has begun goes through, read from its steps."""
     adapts = any(step.name == StepName.IMAGE_CONVERSION for step in vm.pipeline)
-    return Course(warm=is_warm(vm), adapts=adapts)
+    steps = {step.name for step in vm.pipeline}
+    return Course(
+        warm=is_warm(vm),
+        adapts=adapts,
+        pre_hook=StepName.PRE_HOOK in steps,
+        post_hook=StepName.POST_HOOK in steps,
+    )
 
 
 def rows(course: Course) -> tuple[Row, ...]:

@@ -9,11 +9,12 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from mtv import errors
-from mtv.api import core, forklift, kubevirt, meta
+from mtv.api import batch, core, forklift, kubevirt, meta
 from mtv.api.forklift import Condition
 from mtv.api.mtv import DiskTransfer
 from mtv.planning import labels, power_off, transfers
@@ -70,6 +71,8 @@ class Observed:
     snapshots: Mapping[str, Seen] = field(default_factory=dict)  # of ours, by VM id
     adapters: Mapping[str, core.Pod] = field(default_factory=dict)  # pods that adapt guests
     image: str = "mtv"  # of such pods
+    jobs: Mapping[str, batch.Job] = field(default_factory=dict)  # of hooks, by name
+    workloads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # VMs that have hooks
     free: int = 10  # how many VMs of this plan may be on their way at once
 
     @property
@@ -256,6 +259,9 @@ def _scene(observed: Observed, planned: PlannedPlan) -> Scene:
     vms = observed.status.migration.vms if observed.status.migration else ()
     wanted = _secret_copy(observed, owner)
     return Scene(
+        hooks=observed.target.hooks or {},
+        jobs=observed.jobs,
+        workloads=observed.workloads,
         plan=plan,
         planned=planned,
         owner=owner,

@@ -20,6 +20,7 @@ from mtv.planning.plan import PlannedPlan, PlannedVM
 from mtv_operator.migration import (
     actions,
     conditions,
+    hook_jobs,
     itinerary,
     progress,
     rollback,
@@ -125,7 +126,10 @@ def _began(
 ) -> forklift.VMStatus:
     """Return a VM that starts over; what is known of its snapshots is not forgotten."""
     course = itinerary.Course(
-        warm=plan_checks.is_warm(plan.spec), adapts=adaptation.is_wanted(plan.spec)
+        warm=plan_checks.is_warm(plan.spec),
+        adapts=adaptation.is_wanted(plan.spec),
+        pre_hook=bool(hook_jobs.of_step(planned.entry, hook_jobs.PRE)),
+        post_hook=bool(hook_jobs.of_step(planned.entry, hook_jobs.POST)),
     )
     vm = progress.began(planned.entry, planned, course)
     had = old is not None and old.warm is not None

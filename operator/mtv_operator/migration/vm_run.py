@@ -27,14 +27,15 @@ from mtv_operator.migration import (
     cold_run,
     conditions,
     conversion,
+    hook_jobs,
     itinerary,
     phases,
     progress,
     snapshot_removal,
     source_power,
     vm_scene,
-    warm_run,
     warm_copies,
+    warm_run,
 )
 from mtv_operator.migration.itinerary import Phase
 from mtv_operator.migration.progress import CANCELED, FAILED, SUCCEEDED
@@ -74,9 +75,11 @@ def _end(scene: Scene, vm: forklift.VMStatus, now: datetime) -> Advance:
     if scene.target_of(vm) is not None:
         # It was made before the cancel was seen; what runs there must not run at the source too.
         vm = progress.unnoted(vm, "Canceling", now)
+        if hook_jobs.has_failed_after(vm):  # it is moved, and stays so
+            return Advance(vm=progress.completed(vm, FAILED, now))
         return Advance(vm=progress.completed(replace(vm, error=None), SUCCEEDED, now))
     todo = tuple(_ended(one) for one in scene.transfers_of(vm) if not _has_ended(one))
-    todo = (*todo, *conversion.ended(scene, vm))
+    todo = (*todo, *conversion.ended(scene, vm), *hook_jobs.ended(scene, vm))
     vm, restore = source_power.restored(scene, vm, now)
     if restore is None:
         return Advance(vm=vm, actions=todo, requeue_after_s=WAIT_S)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from mtv import errors
-from mtv.api import core, forklift, kubevirt
+from mtv.api import batch, core, forklift, kubevirt
 from mtv.api.mtv import DiskTransfer
 from mtv.inventory.model import PowerState
 from mtv.planning import labels
@@ -72,6 +73,9 @@ class Scene:
     snapshots: Mapping[str, Seen] = field(default_factory=dict)  # of ours, by VM id
     cutovers: Cutovers = field(default_factory=Cutovers)
     faults: Mapping[str, Faults] = field(default_factory=dict)  # by VM id
+    hooks: Mapping[str, forklift.Hook] = field(default_factory=dict)  # by namespace/name
+    jobs: Mapping[str, batch.Job] = field(default_factory=dict)  # of hooks, by name
+    workloads: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # VMs that have hooks
     adapters: Mapping[str, core.Pod] = field(default_factory=dict)  # the pods that adapt guests
     image: str = "mtv"  # of such pods
 

@@ -29,6 +29,7 @@ from mtv_operator.migration import (
     actions,
     conversion,
     cutover,
+    hook_jobs,
     itinerary,
     phases,
     progress,
@@ -257,7 +258,6 @@ def _finalize(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: date
     return phases.with_shared_disks(scene, replace(vm, disks_copied=True), planned, now)
 
 
-def _create_vm(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: datetime) -> Advance:
 def _create_conversion_pod(
     scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: datetime
 ) -> Advance:
@@ -268,6 +268,7 @@ def _create_conversion_pod(
     return conversion.create_pod(scene, vm, planned, now)
 
 
+def _create_vm(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: datetime) -> Advance:
     step = phases.create_vm(scene, vm, planned, now)
     made = step.vm.phase != vm.phase
     return _with_vm(step, cutover.with_downtime(step.vm, now)) if made else step
@@ -296,7 +297,7 @@ def _wait_for_final_snapshot_removal(
 
 PHASES: dict[Phase, vm_scene.Of] = {
     Phase.STARTED: phases.start,
-    Phase.PRE_HOOK: phases.start,  # plans with hooks are not Ready
+    Phase.PRE_HOOK: hook_jobs.before,
     Phase.CREATE_INITIAL_SNAPSHOT: _create_initial_snapshot,
     Phase.WAIT_FOR_INITIAL_SNAPSHOT: _wait_for_snapshot,
     Phase.STORE_INITIAL_SNAPSHOT_DELTAS: _onward,
@@ -321,6 +322,6 @@ PHASES: dict[Phase, vm_scene.Of] = {
     Phase.CREATE_VM: _create_vm,
     Phase.REMOVE_FINAL_SNAPSHOT: _remove_final_snapshot,
     Phase.WAIT_FOR_FINAL_SNAPSHOT_REMOVAL: _wait_for_final_snapshot_removal,
-    Phase.POST_HOOK: phases.complete,
+    Phase.POST_HOOK: hook_jobs.after,
     Phase.COMPLETED: phases.complete,
 }

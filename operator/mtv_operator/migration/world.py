@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 
 from mtv import errors
-from mtv.api import core, forklift, kubevirt, meta
+from mtv.api import batch, core, forklift, kubevirt, meta
 from mtv.api.mtv import DiskTransfer
 from mtv.planning import labels
 from mtv.planning.target import Target
-from mtv_operator.migration import conversion_pod, provider
+from mtv_operator.migration import conversion_pod, hook_jobs, provider
 from mtv_operator.migration.inventory_cache import Inventories
 from mtv_operator.objects import Caches, Client, Key, key_of
 
@@ -51,6 +51,7 @@ class World:
         self.vms = caches.watch(kubevirt.VirtualMachine)
         self.adapters = caches.watch(core.Pod, labels=conversion_pod.SELECTOR)
         self.secrets = caches.watch(core.Secret)
+        self.jobs = caches.watch(batch.Job, labels=hook_jobs.SELECTOR)
         self.storage_classes = caches.watch(core.StorageClass)
         self._attachments: tuple[float, frozenset[str]] = (0.0, frozenset())
 
@@ -102,7 +103,7 @@ class World:
         self.plans.on_change(lambda key, _: self._plan_changed(enqueue, key))
         self.migrations.on_change(lambda key, one: _migration_changed(enqueue, key, one))
         self.storage_classes.on_change(lambda _key, _one: self._classes_changed(enqueue))
-        for cache in (self.transfers, self.claims, self.vms, self.adapters):
+        for cache in (self.transfers, self.claims, self.vms, self.adapters, self.jobs):
             cache.on_change(lambda key, one: self._product_changed(enqueue, key, one))
 
     def inventory_changed(self, enqueue: Enqueue, key: str) -> None:

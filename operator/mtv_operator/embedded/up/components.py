@@ -36,6 +36,7 @@ def build(settings: Settings, credentials: Credentials) -> list[Component]:
             "mtv-controller",
             *("--transfer-host-network", *kubeconfig["controller"]),
             *("--controllers", "migration,virtual-machines,data-volumes"),
+            *("--hook-folder", f"{settings.data_dir}/hooks"),
         ),
         _after("virt-api", "virt-api", *_virt_api(settings, credentials, kubeconfig)),
         _after("inventory", "mtv-inventory", *_inventory(settings, credentials, kubeconfig)),
