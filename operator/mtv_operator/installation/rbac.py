@@ -40,6 +40,7 @@ NODE = [
     rule("", "pods/status", "get", "patch", "update"),
     rule("", "secrets configmaps persistentvolumeclaims persistentvolumes services", "get"),
     rule("", "serviceaccounts/token", "create"),
+    rule("k8s.cni.cncf.io", "network-attachment-definitions", "get"),
     *EVENTS,
     *LEASES,
 ]

@@ -19,6 +19,7 @@ from mtv.api.core import (
 from mtv_operator.embedded.node.volumes import TOKEN_SECONDS
 from mtv_operator.objects import Client
 
+DEFINITIONS = "/apis/k8s.cni.cncf.io/v1"
 RENEW_AT = 0.8  # of a token's life, as the kubelet
 
 
@@ -38,6 +39,18 @@ class Lookups:
         if found is None:
             return None
         return {**{key: text.encode() for key, text in found.data.items()}, **found.binary_data}
+
+    def network_definition(self, namespace: str, name: str) -> str:
+        """Return the CNI configuration of a NetworkAttachmentDefinition."""
+        path = f"{DEFINITIONS}/namespaces/{namespace}/network-attachment-definitions/{name}"
+        try:
+            found = self.client.raw("GET", path)
+        except errors.NotFound as fault:
+            raise errors.TargetUnavailable(
+                f"there is no NetworkAttachmentDefinition {namespace}/{name}",
+                hint="kubectl get net-attach-def -A",
+            ) from fault
+        return str((found.get("spec") or {}).get("config") or "")
 
     def claimed(self, namespace: str, claim: str) -> PersistentVolume:
         """Return the volume that a claim is bound to."""

@@ -135,12 +135,14 @@ def serve(settings: Settings, name: str, kubeconfig: str, stop: threading.Event)
     client = Client.connect(kubeconfig or None)
     kvm = kvm_probe.cached(settings.kvm_verdict).usable
     machine = node_object.look(folder, kvm=kvm)
+    lookups = Lookups(client)
     sandboxes = Sandboxes(
         node=Node(
             name=name,
             address=address,
             namespace=namespace,
             network=settings.network,
+            owner=settings.owner,
             api_host=settings.network.gateway,
             api_port=settings.port,
             ca=authority.certificate_path,
@@ -150,7 +152,7 @@ def serve(settings: Settings, name: str, kubeconfig: str, stop: threading.Event)
         keeper=Keeper(
             node=name,
             volumes=settings.volumes,
-            source=Lookups(client),
+            source=lookups,
             amounts={
                 "cpu": quantities.thousandths(machine.cpus),
                 "memory": quantities.thousandths(machine.memory_bytes),
@@ -158,6 +160,7 @@ def serve(settings: Settings, name: str, kubeconfig: str, stop: threading.Event)
             },
             images=Store(settings.folder, stop),
         ),
+        definition=lookups.network_definition,
     )
 
     with contextlib.ExitStack() as stack:

@@ -10,7 +10,7 @@ import msgspec
 
 from mtv import errors
 from mtv.api.core import Pod, ServiceAccountTokenProjection
-from mtv_operator.embedded.node import etc_files, network, payload, processes, volumes
+from mtv_operator.embedded.node import attachments, etc_files, network, payload, processes, volumes
 from mtv_operator.embedded.node.addresses import Pool
 from mtv_operator.embedded.node.attempts import PodFolder
 from mtv_operator.embedded.node.containers import Sandbox
@@ -30,6 +30,7 @@ class Node:
     address: str
     namespace: str  # a path; "" for the machine's own network namespace
     network: PodNetwork
+    owner: str  # of what is made on the machine
     api_host: str
     api_port: int
     ca: Path
@@ -43,6 +44,7 @@ class Sandboxes:
     node: Node
     pool: Pool
     keeper: volumes.Keeper
+    definition: attachments.Definition
 
     def is_prepared(self, folder: PodFolder) -> bool:
         """Tell whether a pod's surroundings were made since this machine started."""
@@ -69,6 +71,7 @@ class Sandboxes:
         else:
             address = self.pool.take(uid)
             namespace = network.attach(self.node.network, uid, address)
+            attachments.attach(pod, self.definition, self.node.network, self.node.owner)
         addresses = self.names_of_addresses(address)
         prepared = self.keeper.prepare(pod, folder.path, addresses)
         sandbox = Sandbox(

@@ -21,6 +21,7 @@ from mtv import errors
 from mtv.api import configuration, schema
 from mtv.api.core import Node
 from mtv_operator.embedded.provisioner import classes
+from mtv_operator.embedded.up import further_networks
 from mtv_operator.embedded.up import settings as up_settings
 from mtv_operator.embedded.up.settings import Settings
 from mtv_operator.installation import rbac
@@ -89,6 +90,7 @@ def objects(settings: Settings) -> list[dict[str, Any]]:
         *(namespace(name) for name in NAMESPACES),
         *schema.definitions(),
         *schema.data_volume_definitions(),
+        further_networks.definition(),
         *rbac.objects(rbac.EMBEDDED),
         *rbac.users_of_migration(),
         *rbac.users_of_vms(),

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from mtv import errors
 from mtv.api.core import Pod
-from mtv_operator.embedded.node import addresses, attempts, devices, network, processes, volumes
+from mtv_operator.embedded.node import (
+    addresses,
+    attachments,
+    attempts,
+    devices,
+    network,
+    processes,
+    volumes,
+)
 from mtv_operator.embedded.up import main, starting, supervisor
 from mtv_operator.embedded.up.settings import Settings
 from mtv_operator.objects import Client
@@ -153,6 +161,7 @@ def remove(settings: Settings, say: Say) -> None:
     found = network.link(settings.bridge)
     if found is not None and found.get("ifalias") == settings.owner:
         network.remove_bridge(settings.network)
+    attachments.remove_bridges(settings.owner)
     left = volumes.mounts_below(settings.folder)
     if left:
         raise errors.TargetRefused(
