@@ -151,17 +151,24 @@ def _ifcfg(tree: Tree, folder: str) -> Iterator[Interface]:
 def _netplan(tree: Tree) -> Iterator[Interface]:
     for folder in ("/usr/lib/netplan", "/etc/netplan"):
         for path in tree.glob(folder, "*.yaml"):
-            try:
-                document = yaml.load(tree.text(path), Loader=yaml.CSafeLoader)
-            except (yaml.YAMLError, RecursionError, ValueError):
-                continue
-            if not isinstance(document, dict):
-                continue
-            network = document.get("network", document)
-            ethernets = network.get("ethernets") if isinstance(network, dict) else None
-            for key, value in (ethernets or {}).items() if isinstance(ethernets, dict) else ():
-                if isinstance(value, dict):
-                    yield _netplan_interface(str(key), value, path)
+            yield from _ethernets(_network_of(tree, path), path)
+
+
+def _network_of(tree: Tree, path: str) -> dict[str, object]:
+    """Return the network of a YAML file of netplan or cloud-init; {} where there is none."""
+    try:
+        document = yaml.load(tree.text(path), Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return {}
+    network = document.get("network", document) if isinstance(document, dict) else None
+    return network if isinstance(network, dict) else {}
+
+
+def _ethernets(network: dict[str, object], path: str) -> Iterator[Interface]:
+    ethernets = network.get("ethernets")
+    for key, value in ethernets.items() if isinstance(ethernets, dict) else ():
+        if isinstance(value, dict):
+            yield _netplan_interface(str(key), value, path)
 
 
 def _netplan_interface(key: str, value: dict[str, object], path: str) -> Interface:
@@ -194,14 +201,21 @@ def _networkd(tree: Tree) -> Iterator[Interface]:
 
 
 def _cloud_init(tree: Tree) -> Iterator[Interface]:
-    """Read the MACs that cloud-init was given; what it makes of them is read as netplan etc."""
+    """Read what cloud-init was given; what it makes of that is read as netplan etc."""
     for path in tree.glob("/etc/cloud/cloud.cfg.d", "*.cfg"):
-        text = tree.text(path)
-        if ("network:" in text and "macaddress" in text) or "mac_address" in text:
-            names = re.findall(r"set-name:\s*(\S+)|^\s*-?\s*name:\s*(\S+)", text, re.M)
-            macs = re.findall(r"mac_?address:\s*(\S+)", text)
-            for (first, second), hardware in zip(names, macs, strict=False):
-                yield Interface(name=(first or second).strip("\"'"), mac=mac(hardware), file=path)
+        network = _network_of(tree, path)
+        yield from _ethernets(network, path)
+        listed = network.get("config")
+        for one in listed if isinstance(listed, list) else ():
+            if isinstance(one, dict) and one.get("type") == "physical" and one.get("name"):
+                hardware = mac(str(one.get("mac_address", "")))
+                subnets = one.get("subnets")
+                addresses = tuple(
+                    str(subnet["address"])
+                    for subnet in (subnets if isinstance(subnets, list) else ())
+                    if isinstance(subnet, dict) and subnet.get("address")
+                )
+                yield Interface(name=str(one["name"]), mac=hardware, addresses=addresses, file=path)
 
 
 def _pinned(tree: Tree) -> Iterator[tuple[str, str]]:
