@@ -21,7 +21,7 @@ from mtv_operator.inventory_api import cluster, vsphere
 from mtv_operator.inventory_api.asking import Caller, Gate, Question, Refusal
 from mtv_operator.inventory_api.sources import Sources
 from mtv_operator.migration import provider as providers
-from mtv_operator.virt_api import serving
+from mtv_operator.serving import tls
 
 TYPES = ("openshift", "vsphere", "ovirt", "openstack", "ova", "ec2", "hyperv")
 SYNC_S = 10.0  # how long a question waits for an inventory, as Forklift's does
@@ -221,7 +221,7 @@ class Application:
     # Who asks, and about what
 
     def _caller(self, request: Request) -> Caller:
-        transport = request.scope.get(serving.TRANSPORT)
+        transport = request.scope.get(tls.TRANSPORT)
         peer = transport.get_extra_info("peercert") if transport is not None else None
         return self.gate.caller(request.headers.get("authorization", ""), peer)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import logging
 import os
@@ -14,9 +13,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-
-import uvicorn
 
 from mtv import errors
 from mtv_operator.certificates.reloading import Reloading
@@ -26,12 +22,11 @@ from mtv_operator.inventory_api.own_certificates import OwnCertificates
 from mtv_operator.inventory_api.sources import Sources
 from mtv_operator.migration.inventory_cache import Inventories
 from mtv_operator.objects import Caches, Client
-from mtv_operator.virt_api import serving
+from mtv_operator.serving import server, tls
 
 log = logging.getLogger("mtv-inventory")
 
 LISTEN = "0.0.0.0:8443"  # Forklift's port
-RELOAD_TICKS = 300  # of a tenth of a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,37 +90,19 @@ def serve(settings: Settings) -> None:
         Inventories(lambda key: told[0].inventory_changed(key)) as inventories,
         Caches(client) as caches,
     ):
-        tls = _tls(pair, settings.client_ca)
+        context = _tls(pair, settings.client_ca)
         sources = Sources(client, caches, inventories)
         told.append(sources)
         caches.start()
         application = Application(sources=sources, gate=Gate(client))
-        host, _, port = settings.listen.rpartition(":")
-        config = uvicorn.Config(
-            application.asgi(),
-            host=host.strip("[]"),
-            port=int(port),
-            http=serving.Http,
-            ws="none",
-            ssl_context_factory=lambda *_: tls,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=2,
-        )
-        reloading = Reloading([*pair], lambda: tls.load_cert_chain(*pair))
-        try:
-            asyncio.run(_Server(config, reloading).serve())
-        except SystemExit as fault:  # uvicorn's way to say that the port is taken
-            raise errors.TargetRefused(
-                f"nothing can listen on {settings.listen}", hint="is another one running?"
-            ) from fault
+        config = server.configured(application.asgi(), settings.listen, context)
+        reloading = Reloading([*pair], lambda: context.load_cert_chain(*pair))
+        server.Server(config, reloading).run_until_signal()
 
 
 def _tls(pair: tuple[Path, Path], client_ca: Path | None) -> ssl.SSLContext:
     try:
-        return serving.context(*pair, client_ca.read_bytes() if client_ca else b"")
+        return tls.context(*pair, client_ca.read_bytes() if client_ca else b"")
     except (OSError, ValueError) as fault:
         raise errors.BadInput(
             f"the certificate cannot be used: {fault}", field="--tls-cert, --tls-key, --client-ca"
@@ -149,24 +126,6 @@ def _certificate(settings: Settings, client: Client) -> Iterator[tuple[Path, Pat
         finally:
             stop.set()
             keeping.join()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn that takes a signal as the wish to end, not as a fault, and newer certificates."""
-
-    def __init__(self, config: uvicorn.Config, reloading: Reloading) -> None:
-        super().__init__(config)
-        self._reloading = reloading
-
-    async def on_tick(self, counter: int) -> bool:
-        """Do what uvicorn does ten times a second."""
-        if counter % RELOAD_TICKS == 0:
-            self._reloading.look()
-        return await super().on_tick(counter)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop."""
-        self.should_exit = True
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from mtv_operator.serving import tls
 from mtv_operator.virt_api import (
     admission,
     authorization,
     calls,
     discovery,
-    serving,
     statuses,
     streams,
     uploads,
@@ -134,7 +134,7 @@ class Application:
 
     async def _authorize(self, connection: HTTPConnection, target: Target) -> None:
         caller = authorization.caller_of(
-            connection.scope["headers"], connection.scope.get(serving.PEER), self.proxies
+            connection.scope["headers"], connection.scope.get(tls.PEER), self.proxies
         )
         await run_in_threadpool(authorization.check, self.backend.client, caller, target)
 

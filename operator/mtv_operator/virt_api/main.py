@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from types import FrameType
 
-import uvicorn
 from starlette.concurrency import run_in_threadpool
 
 from mtv import errors
 from mtv.api import configuration, core, installation, kubevirt
 from mtv_operator.certificates.reloading import Reloading
 from mtv_operator.objects import Cache, Caches, Client
-from mtv_operator.virt_api import handler_link, registration, serving
+from mtv_operator.serving import server
+from mtv_operator.serving import tls as server_tls
+from mtv_operator.virt_api import handler_link, registration
 from mtv_operator.virt_api.admission import World
 from mtv_operator.virt_api.application import Application
 from mtv_operator.virt_api.backend import Backend
@@ -42,9 +42,7 @@ PROXIES = ("front-proxy-client",)
 # Where a cluster says who its front proxy is (kube-apiserver writes it).
 PROXY_CONFIG = ("kube-system", "extension-apiserver-authentication")
 REGISTER_AGAIN_S = 60.0
-RELOAD_TICKS = 300  # of a tenth of a second
 RETRY_S = 1.0
-PING_S, PONG_S = 20.0, 60.0
 APPLY = "application/apply-patch+yaml"
 MANAGER = "virt-api"
 
@@ -154,7 +152,7 @@ def serve(settings: Settings) -> None:
         pair = (settings.tls_cert, settings.tls_key)
         try:
             tls = handler_link.client_tls(*pair, _authority(settings))
-            inbound = serving.context(*pair, proxies)
+            inbound = server_tls.context(*pair, proxies)
         except (OSError, ValueError) as fault:
             raise errors.BadInput(
                 f"the certificate cannot be used: {fault}", field="--tls-cert, --tls-key"
@@ -176,66 +174,29 @@ def serve(settings: Settings) -> None:
             version=metadata.version("mtv"),
             uploads=settings.uploads,
         )
-        host, _, port = settings.listen.rpartition(":")
-        config = uvicorn.Config(
-            application.asgi(),
-            host=host.strip("[]"),
-            port=int(port),
-            http=serving.Http,
-            ws=serving.WebSockets,
-            ws_per_message_deflate=False,
-            ws_ping_interval=PING_S,
-            ws_ping_timeout=PONG_S,
-            ssl_context_factory=lambda *_: inbound,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=2,
-        )
-        asyncio.run(_serve(_Server(config, Reloading(files, load)), settings, client))
+        config = server.configured(application.asgi(), settings.listen, inbound, websockets=True)
+        answering = server.Server(config, Reloading(files, load))
+        asyncio.run(_serve(answering, settings, client))
 
 
-class _Server(uvicorn.Server):
-    """uvicorn that takes a signal as the wish to end, not as a fault, and newer certificates."""
-
-    def __init__(self, config: uvicorn.Config, reloading: Reloading) -> None:
-        super().__init__(config)
-        self._reloading = reloading
-
-    async def on_tick(self, counter: int) -> bool:
-        """Do what uvicorn does ten times a second."""
-        if counter % RELOAD_TICKS == 0:
-            self._reloading.look()
-        return await super().on_tick(counter)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop."""
-        self.should_exit = True
-
-
-async def _serve(server: _Server, settings: Settings, client: Client) -> None:
-    registering = asyncio.create_task(_register(server, settings, client))
+async def _serve(answering: server.Server, settings: Settings, client: Client) -> None:
+    registering = asyncio.create_task(_register(answering, settings, client))
     try:
-        await server.serve()
-    except SystemExit as fault:  # uvicorn's way to say that the port is taken: it has logged why
-        raise errors.TargetRefused(
-            f"nothing can listen on {settings.listen}", hint="is another virt-api running?"
-        ) from fault
+        await answering.answer()
     finally:
         registering.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await registering
 
 
-async def _register(server: _Server, settings: Settings, client: Client) -> None:
+async def _register(answering: server.Server, settings: Settings, client: Client) -> None:
     """Make the API server know us, once we listen; again now and then, as objects get lost."""
     if not settings.register:
         return
     told = ""
     while True:
         pause_s = RETRY_S
-        if server.started:
+        if answering.started:
             try:
                 await run_in_threadpool(register, client, settings)
                 pause_s = REGISTER_AGAIN_S
@@ -246,7 +207,7 @@ async def _register(server: _Server, settings: Settings, client: Client) -> None
                 if told != str(fault):
                     told = str(fault)
                     log.warning("not registered: %s", fault)
-        await asyncio.sleep(pause_s if server.started else 0.05)
+        await asyncio.sleep(pause_s if answering.started else 0.05)
 
 
 def register(client: Client, settings: Settings) -> None:

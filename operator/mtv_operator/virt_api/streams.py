@@ -20,7 +20,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from mtv.api import core
-from mtv_operator.virt_api import handler_link, serving, statuses
+from mtv_operator.serving import tls as server_tls
+from mtv_operator.virt_api import handler_link, statuses
 from mtv_operator.virt_api.backend import Backend, Vmi
 from mtv_operator.virt_api.statuses import Refusal
 
@@ -111,7 +112,7 @@ async def join_handler(
         )
         if onward.close_code == CUT_OFF:
             # Passed on as it came: `virtctl` explains 1006 with another user who connected.
-            websocket.scope[serving.TRANSPORT].abort()
+            websocket.scope[server_tls.TRANSPORT].abort()
             return
         with contextlib.suppress(RuntimeError):
             await websocket.close(1000)

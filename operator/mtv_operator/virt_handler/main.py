@@ -15,6 +15,8 @@ from mtv import errors
 from mtv.api import configuration, installation, kubevirt, well_known
 from mtv_operator.objects import Caches, Client, Key
 from mtv_operator.reconciling import Loop
+from mtv_operator.serving import tls
+from mtv_operator.serving.background import Background
 from mtv_operator.virt_handler import (
     device_plugins,
     instances,
@@ -28,7 +30,7 @@ from mtv_operator.virt_handler.instances import Instances
 from mtv_operator.virt_handler.launcher_watch import LauncherWatch
 from mtv_operator.virt_handler.migration_proxy import Identity, Proxies
 from mtv_operator.virt_handler.node_report import NodeReport
-from mtv_operator.virt_handler.server import Application, Server
+from mtv_operator.virt_handler.server import Application
 from mtv_operator.virt_launcher import libvirt_errors
 
 log = logging.getLogger("virt-handler")
@@ -156,14 +158,16 @@ def serve(settings: Settings, stop: threading.Event) -> None:
             return vmi, socket
 
         server = stack.enter_context(
-            Server(
-                Application(find),
+            Background(
+                Application(find).asgi,
                 host=settings.host,
                 port=settings.port,
                 certificate=settings.certificate,
                 key=settings.key,
                 client_ca=settings.client_ca,
-                clients=settings.clients,
+                http=tls.only_for(
+                    settings.clients, "this client certificate may not call virt-handler"
+                ),
             )
         )
         takes_plugins = device_plugins.takes_plugins(settings.kubelet_root)

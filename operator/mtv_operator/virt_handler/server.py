@@ -7,14 +7,10 @@ Paths are upstream's, `/v1/namespaces/{ns}/virtualmachineinstances/{name}/…`; 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -24,8 +20,7 @@ from starlette.websockets import WebSocket
 
 from mtv import errors
 from mtv.api import kubevirt
-from mtv_operator.certificates.reloading import Reloading
-from mtv_operator.virt_handler import guest_answers, launcher_socket, pictures, tls
+from mtv_operator.virt_handler import guest_answers, launcher_socket, pictures
 from mtv_operator.virt_handler.sessions import Sessions
 from mtv_operator.virt_launcher import libvirt_errors, protocol
 from mtv_operator.virt_launcher.protocol import Domain, GuestInfo
@@ -33,8 +28,6 @@ from mtv_operator.virt_launcher.protocol import Domain, GuestInfo
 log = logging.getLogger(__name__)
 
 ROOT = "/v1/namespaces/{namespace}/virtualmachineinstances/{name}"
-START_S = 10.0
-RELOAD_TICKS = 300  # of a tenth of a second
 CALL_TIMEOUT_S = 60.0
 CHANGES: dict[str, Callable[[], protocol.Request]] = {
     "pause": protocol.Pause,
@@ -158,88 +151,3 @@ def _status(fault: errors.MigrationError, given: int | None = None) -> Response:
         "code": code,
     }
     return JSONResponse(body, status_code=code)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn that looks now and then whether its certificate was replaced."""
-
-    reloading: Reloading | None = None
-
-    async def on_tick(self, counter: int) -> bool:
-        """Do what uvicorn does ten times a second."""
-        if self.reloading is not None and counter % RELOAD_TICKS == 0:
-            self.reloading.look()
-        return await super().on_tick(counter)
-
-
-class Server:
-    """The application on a port, in a thread of its own."""
-
-    def __init__(
-        self,
-        application: Application,
-        *,
-        host: str,
-        port: int,
-        certificate: str = "",
-        key: str = "",
-        client_ca: str = "",
-        clients: frozenset[str] = frozenset(),
-    ) -> None:
-        config = uvicorn.Config(
-            application.asgi,
-            host=host,
-            port=port,
-            http=tls.http_protocol(clients),
-            ws=tls.WithTransport,
-            ws_per_message_deflate=False,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-        config.load()
-        reloading: Reloading | None = None
-        if certificate:
-            config.ssl = context = tls.context(certificate, key, client_ca)
-            files = [Path(path) for path in (certificate, key, client_ca) if path]
-            reloading = Reloading(files, lambda: tls.load(context, certificate, key, client_ca))
-        self._server = _Server(config)
-        self._server.reloading = reloading
-        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
-        self._ended = threading.Event()
-        self.address = f"{host}:{port}"
-
-    def _run(self) -> None:
-        try:
-            self._server.run()
-        except SystemExit:  # uvicorn's way to say that the port is taken: it has logged why
-            log.debug("the server ended")
-        finally:
-            self._ended.set()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        while not self._server.started:
-            if self._ended.wait(0.01):
-                raise errors.TargetRefused(
-                    f"nothing can listen on {self.address}",
-                    hint="is another virt-handler running? --listen takes another port",
-                )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.should_exit = True
-        self._thread.join(START_S)
-
-    @property
-    def port(self) -> int:
-        """Return the port that is listened on."""
-        number: int = self._server.servers[0].sockets[0].getsockname()[1]
-        return number

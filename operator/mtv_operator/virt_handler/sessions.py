@@ -14,7 +14,8 @@ from pathlib import Path
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mtv import errors
-from mtv_operator.virt_handler import launcher_socket, tls
+from mtv_operator.serving import tls
+from mtv_operator.virt_handler import launcher_socket
 
 log = logging.getLogger(__name__)
 

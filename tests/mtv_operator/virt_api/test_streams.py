@@ -17,7 +17,9 @@ from websockets.sync.client import connect
 from mtv import errors
 from mtv.api import kubevirt
 from mtv_operator.objects import Client
-from mtv_operator.virt_handler.server import Application, Server
+from mtv_operator.serving import tls
+from mtv_operator.serving.background import Background
+from mtv_operator.virt_handler.server import Application
 
 PROTOCOL = websockets.Subprotocol("plain.kubevirt.io")
 
@@ -63,14 +65,14 @@ def handler(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory):
         folder.mkdir(parents=True, exist_ok=True)
         return vmi, root / "sockets" / "launcher-sock"
 
-    server = Server(
-        Application(find),
+    server = Background(
+        Application(find).asgi,
         host="127.0.0.1",
         port=0,
         certificate=str(pair.certificate),
         key=str(pair.key),
         client_ca=str(authority.certificate_path),
-        clients=frozenset({"virt-api"}),
+        http=tls.only_for(frozenset({"virt-api"}), "not allowed"),
     )
     with server:
         annotations = {"mtv.dev/handler-port": str(server.port)}

@@ -1,0 +1,1 @@
+"""How our processes answer over HTTP: TLS, the server's start and end, metrics, health."""
