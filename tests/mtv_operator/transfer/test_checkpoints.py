@@ -3,9 +3,11 @@
 import os
 import random
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
+import servers
 import vcenters
 
 from converters import extents, testing
@@ -36,7 +38,7 @@ class Warm:
         self.bench, self.session, self.name = bench, session, name
         self.vm = Moref(bench.vcenter.vm(name)["moref"])
         self.number = 0
-        self.snapshot = None
+        self.snapshot = self.before = self.wanted = None
         self.spec = spec
         self.transfer = None
         self.chance = random.Random()
@@ -56,6 +58,7 @@ class Warm:
         self.snapshot = snapshots.create(self.session, self.vm, name, quiesce=False).id
         (disk,) = snapshots.disks_of(self.session, self.snapshot).values()
         wanted = api.Checkpoint(snapshot=self.snapshot, change_id=disk.change_id)
+        self.before, self.wanted = self.wanted, wanted
         if self.transfer is None:
             self.transfer = self.bench.wanted(self.name, checkpoint=wanted, **self.spec)
         else:
@@ -71,11 +74,12 @@ class Warm:
             self.bench.client.patch(api.DiskTransfer, there.name, NAMESPACE, body)
         return wanted
 
-    def changed_bytes(self, since, gap):
-        """Return how much has to be read, with gaps of up to `gap` bytes."""
+    def areas(self, gap=MIB):
+        """Return what changed since the state on the target, with gaps of up to `gap` bytes."""
         (disk,) = snapshots.disks_of(self.session, self.snapshot).values()
+        since = self.status.checkpoint if self.status.checkpoint != self.wanted else self.before
         areas = snapshots.changed_areas(self.session, self.vm, self.snapshot, disk, since.change_id)
-        return extents.total(extents.merge(areas, gap=gap))
+        return extents.merge(areas, gap=gap)
 
     def clean(self):
         if self.snapshot is not None:
@@ -138,8 +142,86 @@ def test_first_copy_and_deltas_of_a_running_vm(begin, bench, vddk, transport, ga
     if gap is None:
         assert (told.reason, status.delta_bytes > 4 * MIB) == ("NoRanges", True)
     else:
-        assert BLOCK < status.delta_bytes <= 1.05 * warm.changed_bytes(first, gap)
+        assert BLOCK < status.delta_bytes <= 1.05 * extents.total(warm.areas(gap))
         assert told is None
-    third = warm.take()
+
+
+def kill_in_the_middle(bench, warm):
+    """Begin the delta, and kill it when a part of it is on the target."""
+    bench.vcenter.fault(match="/disk-0-flat", skip=1, bytesPerSecond=4 * MIB)
+    process = bench.start(warm.transfer)
+    rest = warm.status.total_bytes - extents.total(warm.areas())
+
+    def some():
+        return warm.status.pending_delta and (warm.status.done_bytes or 0) > rest + 2 * MIB
+
+    before = warm.status.done_bytes
+    servers.until(lambda: warm.status.done_bytes != before and some(), "a part of the delta", 60)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    bench.vcenter.mend()
+    assert bench.image.read_bytes() != warm.frozen
+
+
+def test_delta_when_killed_goes_on_and_another_checkpoint_may_follow_it(begin, bench):
+    warm = begin("warm-killed", verify="sample", transport="https")
+    first = warm.take()
+    warm.copied(first)
+    warm.write(*(at * MIB for at in range(2, 18)), count=MIB)
+    second = warm.take()
+    kill_in_the_middle(bench, warm)
+    assert warm.status.checkpoint == first
+    status = warm.copied(second)
+    assert status.delta_bytes <= 1.05 * extents.total(warm.areas())
+    assert status.verified == "sample"
+
+    old = warm.frozen
+    warm.write(*(at * MIB for at in range(20, 36)), count=MIB)
+    warm.take()
+    kill_in_the_middle(bench, warm)
+    # What the half delta has written has its old content again: tracking may say nothing of it.
+    warm.write(20 * MIB, content=old[20 * MIB : 35 * MIB])
+    warm.write(1000)
+    fourth = warm.take()
+    warm.copied(fourth)
+
+
+@pytest.mark.parametrize("name", ["untracked", "reset"])
+def test_delta_when_nobody_knows_what_changed_is_found_by_comparison(begin, bench, name):
+    warm = begin(f"warm-{name}", verify="sample")
+    warm.copied(warm.take())
+    if name == "reset":
+        bench.vcenter.control("POST", f"reset-tracking?vm={warm.name}&disk=0")
+    warm.write(*CHANGED)
+    blocks = bench.image.stat().st_blocks
+    second = warm.take()
+    status = warm.copied(second)
+    assert bench.image.stat().st_blocks <= blocks + 200
+    assert status.delta_bytes > 4 * MIB
+    told = bench.condition(warm.transfer, "ReadWhole")
+    assert (told.reason, "40.0 MiB" in told.message) == ("ChangesUnknown", True)
+    assert any(one.reason == "ChangesUnknown" for one in bench.events(warm.transfer))
+    if name == "reset":  # the new tracking is good for the next
+        warm.write(9 * MIB)
+        assert warm.copied(warm.take()).delta_bytes <= MIB
+        assert bench.condition(warm.transfer, "ReadWhole") is None
+
+
+def test_last_state_when_the_target_lost_a_byte_is_refused_and_copied_anew(begin, bench):
+    warm = begin("warm-flipped", verify="full")
+    warm.copied(warm.take())
+    found = bench.image.stat()
+    with bench.image.open("r+b") as file:
+        file.seek(11 * MIB)
+        byte = file.read(1)
+        file.seek(11 * MIB)
+        file.write(bytes([byte[0] ^ 1]))
+    os.utime(bench.image, ns=(found.st_atime_ns, found.st_mtime_ns))
+    warm.write(2 * MIB)
     bench.vcenter.change(warm.name, power="off")
-    assert warm.copied(third).verified == "full"
+    last = warm.take()
+    assert bench.run(warm.transfer) not in (0, 75)
+    assert bench.condition(warm.transfer, "VerificationFailed") is not None
+    assert warm.status.checkpoint is None
+    status = warm.copied(last)
+    assert (status.verified, status.delta_bytes) == ("full", None)
