@@ -6,7 +6,7 @@ DOUBLE := tests/vcenter/vcenter-double
 NATIVE := converters/_native.abi3.so
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-down test test-guests lint types bench crds manifests image setup-cluster test-cluster docs clean
+.PHONY: help setup demo demo-down test fuzz test-guests lint types bench crds manifests image setup-cluster test-cluster docs clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -54,6 +54,10 @@ demo-down: ## take away everything that the demo made
 
 test: setup ## everything that proves it works, fast ones first
 	@$(BIN)/pytest
+
+FUZZ ?= 20
+fuzz: setup ## properties with many random inputs (FUZZ=20 times the usual count)
+	@MTV_FUZZ=$(FUZZ) $(BIN)/pytest -m hypothesis --timeout=0
 
 test-guests: setup ## guests as on VMware, adapted and booted (minutes each)
 	@missing=$$(grep -v '^#' packages-guests.txt | xargs dpkg-query -W -f='$${Status} $${Package}\n' 2>&1 \

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -69,6 +69,37 @@ class WorkQueue(Generic[T]):
             self._aborted = True
             self._items.clear()
             self._changed.notify_all()
+
+
+class SharedFeed(Generic[T]):
+    """What looks like a queue to those who take from it, but makes each item when it is asked for.
+
+    No thread fills it, so nobody has to be woken for an item.
+    """
+
+    def __init__(self, items: Iterator[T]) -> None:
+        self._items = items
+        self._lock = threading.Lock()
+        self._aborted = False
+        self._finished = False
+
+    def get(self) -> T:
+        """Return the next item. Raises Finished at the end, Cancelled when aborted."""
+        with self._lock:
+            if self._aborted:
+                raise Cancelled
+            item = None if self._finished else next(self._items, None)
+            if item is None:
+                self._finished = True
+                raise Finished
+            return item
+
+    def finish(self) -> None:
+        """Nothing is put here."""
+
+    def abort(self) -> None:
+        """Give nothing any more."""
+        self._aborted = True
 
 
 class Crew:

@@ -23,7 +23,7 @@ from typing import Self
 
 from converters import batching, checksum, extents
 from converters.batching import Piece
-from converters.crew import Crew, Finished, WorkQueue
+from converters.crew import Crew, Finished, SharedFeed, WorkQueue
 from converters.errors import Cancelled
 from converters.extents import Extent, Kind
 from converters.intake import LentBuffers
@@ -107,14 +107,17 @@ class Copy:
             stopping=self._crew.stopping,
             limit_bytes_per_s=options.limit_bytes_per_s,
         )
-        self._queue: WorkQueue[Batch] = WorkQueue(4 * options.workers)
         feeds = source.feeds(self._wanted, self._intake) if self._wanted else ()
+        queue: WorkQueue[Batch] = WorkQueue(4 * options.workers)
+        self._queue: WorkQueue[Batch] | SharedFeed[Batch] = queue
+        if source.capabilities.direct and len(feeds) == 1:
+            self._queue, feeds = SharedFeed(feeds[0]), ()
         self._feeding, self._working = len(feeds), options.workers
         if not feeds:
-            self._queue.finish()
+            queue.finish()
         self._stack.enter_context(self._crew)
         for number, feed in enumerate(feeds):
-            self._crew.start(f"feed-{number}", functools.partial(self._feed, feed))
+            self._crew.start(f"feed-{number}", functools.partial(self._feed, queue, feed))
         for number in range(options.workers):
             self._crew.start(f"worker-{number}", self._work)
         return self
@@ -150,15 +153,15 @@ class Copy:
         self._intake.wake()
         self._source.interrupt()
 
-    def _feed(self, feed: Iterator[Batch]) -> None:
+    def _feed(self, queue: WorkQueue[Batch], feed: Iterator[Batch]) -> None:
         """Bring the batches of one feed into the queue; the last feed finishes it."""
         for batch in feed:
-            self._queue.put(batch)
+            queue.put(batch)
         with self._lock:
             self._feeding -= 1
             last = not self._feeding
         if last:
-            self._queue.finish()
+            queue.finish()
 
     def _work(self) -> None:
         """Write batches until there are no more; the last worker flushes the sink."""

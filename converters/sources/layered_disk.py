@@ -30,7 +30,7 @@ class LayeredDisk:
         self.name = name
         self.layers = tuple(layers)
         self.capacity_bytes = layers[0].capacity_bytes
-        self.capabilities = Capabilities(seekable=True, buffer_bytes=BUFFER)
+        self.capabilities = Capabilities(seekable=True, buffer_bytes=BUFFER, direct=True)
 
     def feeds(self, wanted: Sequence[Extent], intake: Intake) -> Sequence[Iterator[Batch]]:
         """Return one feed."""
