@@ -125,7 +125,10 @@ def remove(client: Client, settings: Settings, say: Say, *, delete_vms: bool) ->
     wanted = manifest.objects(settings)
     workloads = [one for one in wanted if one["kind"] in ("Deployment", "DaemonSet")]
     say("components")
-    _delete_and_wait(client, workloads, propagation="Foreground")
+    # First who would make the others again.
+    keepers = [one for one in workloads if one["metadata"]["name"] == "virt-operator"]
+    for some in (keepers, workloads):
+        _delete_and_wait(client, some, propagation="Foreground")
     say("what they registered, and kinds")
     _remove_bindings(client)
     found = [one for one in reversed(wanted) if one not in workloads]

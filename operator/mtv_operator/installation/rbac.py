@@ -132,7 +132,7 @@ OPERATOR = [
 ]
 OPERATOR_OWN = [
     rule("", "secrets configmaps", "get", "list", "watch", "create", "update", "patch"),
-    rule("apps", "deployments daemonsets", *READ),
+    rule("apps", "deployments daemonsets", *READ, "create", "patch"),
     *LEASES,
 ]
 # DataVolumes where CDI is absent: claims are made and filled.

@@ -18,6 +18,7 @@ USER = 107
 API_PORT, HANDLER_PORT = 8443, 8186
 CERTIFICATES, AUTHORITY = "/etc/virt/certificates", "/etc/virt/authority"
 INVENTORY = "mtv-inventory"
+PLACEMENT = "mtv.dev/placement"  # what virt-operator has laid over, see its components.py
 
 
 def priority_class(name: str) -> Document:
@@ -105,6 +106,10 @@ def _operator(settings: Settings) -> Document:
         "virt-operator",
         "virt-operator",
         f"--use-emulation={_text(settings.use_emulation)}",
+        f"--image={settings.image}",
+        f"--pull-policy={settings.pull_policy}",
+        f"--replicas={settings.replicas}",
+        f"--data-volumes={settings.uploads or _text(settings.data_volumes)}",
         memory="96Mi",
     )
 
@@ -230,7 +235,12 @@ def _handler(settings: Settings) -> Document:
     return {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
-        "metadata": {"name": name, "namespace": RUNTIME_NAMESPACE, "labels": labels(name)},
+        "metadata": {
+            "name": name,
+            "namespace": RUNTIME_NAMESPACE,
+            "labels": labels(name),
+            "annotations": {PLACEMENT: ""},
+        },
         "spec": {
             "selector": {"matchLabels": selector(name)},
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
@@ -267,7 +277,12 @@ def _deployment(
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels(name)},
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": labels(name),
+            **({"annotations": {PLACEMENT: ""}} if namespace == RUNTIME_NAMESPACE else {}),
+        },
         "spec": {
             "replicas": settings.replicas,
             "selector": {"matchLabels": selector(name)},

@@ -15,6 +15,7 @@ from importlib import metadata
 
 from mtv import errors
 from mtv.api import apps, configuration, installation, meta
+from mtv_operator.installation.settings import Settings
 from mtv_operator.objects import Caches, Client, Key, leading
 from mtv_operator.reconciling import Loop
 from mtv_operator.virt_operator.operator import NAMESPACE, VirtOperator
@@ -33,7 +34,21 @@ def run() -> None:
         "--use-emulation", choices=("true", "false"), default="false",
         help="of the KubeVirt object that is made where there is none (default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument("--image", required=True, help="of components that are made again")
+    parser.add_argument("--pull-policy", default="IfNotPresent", help="of that image")
+    parser.add_argument("--replicas", type=int, default=2, help="of each Deployment")
+    parser.add_argument(
+        "--data-volumes", choices=("true", "false"), default="true",
+        help="fill DataVolumes, where CDI is absent (default: %(default)s)",
+    )  # fmt: skip
     arguments = parser.parse_args()
+    installed = Settings(
+        image=arguments.image,
+        pull_policy=arguments.pull_policy,
+        replicas=arguments.replicas,
+        use_emulation=arguments.use_emulation == "true",
+        data_volumes=arguments.data_volumes == "true",
+    )
     logging.basicConfig(
         stream=sys.stderr,
         level=os.environ.get("MTV_LOG", "INFO").upper(),
@@ -43,14 +58,14 @@ def run() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        serve(arguments.kubeconfig, arguments.use_emulation == "true", stop)
+        serve(arguments.kubeconfig, installed, stop)
     except errors.MigrationError as fault:
         log.error("%s%s", fault, f" ({fault.hint})" if fault.hint else "")
         sys.exit(fault.exit_code)
     log.info("ended")
 
 
-def serve(kubeconfig: str, emulation: bool, stop: threading.Event) -> None:
+def serve(kubeconfig: str, installed: Settings, stop: threading.Event) -> None:
     """Keep the installation until `stop`. Raises MigrationError if it cannot begin."""
     identity = f"{socket.gethostname()}_{os.getpid()}_{uuid.uuid4().hex[:8]}"
     with (
@@ -69,6 +84,7 @@ def serve(kubeconfig: str, emulation: bool, stop: threading.Event) -> None:
                 deployments=deployments,
                 daemon_sets=daemon_sets,
                 version=metadata.version("mtv"),
+                settings=installed,
             )
             loop = Loop([controller], workers=1, stop=stop)
             only = Key(NAMESPACE, configuration.NAME)
@@ -78,7 +94,7 @@ def serve(kubeconfig: str, emulation: bool, stop: threading.Event) -> None:
             caches.wait_synced(SYNC_S)
             if kubevirts.get(*only) is None:
                 with contextlib.suppress(errors.AlreadyExists):
-                    client.create(first(emulation))
+                    client.create(first(bool(installed.use_emulation)))
                     log.info("made the KubeVirt object, as there was none")
             log.info("keeping the installation")
             loop.run()

@@ -1,7 +1,10 @@
-"""The controller of the KubeVirt object on a cluster: certificates, and the components' state."""
+"""The controller of the KubeVirt object on a cluster: certificates, components, their state."""
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,11 +13,16 @@ import msgspec
 from mtv.api import apps, configuration
 from mtv.api import installation as installation_api
 from mtv_operator.certificates import keeping, rotation
+from mtv_operator.installation import documents, workloads
+from mtv_operator.installation.settings import Settings
 from mtv_operator.objects import Cache, Client, Key
 from mtv_operator.reconciling import Decision
 from mtv_operator.virt_controller import installation
 from mtv_operator.virt_controller.installation import Component
-from mtv_operator.virt_operator import certificates
+from mtv_operator.virt_operator import certificates, components
+from mtv_operator.virt_operator.components import There
+
+log = logging.getLogger("virt-operator")
 
 NAMESPACE = configuration.NAMESPACE
 WORKLOADS = ("virt-api", "virt-controller")
@@ -28,7 +36,10 @@ STORE = keeping.Store(
         "app.kubernetes.io/part-of": "kubevirt",
     },
 )
+OWN = "virt-operator"
 LOOK_S = 60.0
+# Who takes the installation away deletes us too: what is gone is made again only if we stay.
+MISSED_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +50,18 @@ class Observed:
     version: str
     stored: keeping.Stored
     components: tuple[Component, ...]
+    there: Mapping[str, There | None]
+    settings: Settings
 
 
 Status = installation_api.KubeVirtStatus
 
 
-def decide(observed: Observed, now: datetime) -> Decision[rotation.Action, Status]:
-    """Return which certificates to store, and the status. Pure but for new keys."""
+Action = rotation.Action | components.Action
+
+
+def decide(observed: Observed, now: datetime) -> Decision[Action, Status]:
+    """Return what to store, what to make, and the status. Pure but for new keys."""
     actions = keeping.decide(STORE, observed.stored, certificates.lifetimes(observed.kubevirt), now)
     status = installation.decide(
         installation.Observed(
@@ -53,7 +69,14 @@ def decide(observed: Observed, now: datetime) -> Decision[rotation.Action, Statu
         ),
         now,
     )
-    return Decision(status=status.status, actions=actions, requeue_after_s=LOOK_S)
+    kept = components.decide(observed.kubevirt.spec, observed.settings, observed.there)
+    # Something is missing that may be on its way out: look again soon.
+    soon = len(observed.there) < len(observed.components)
+    return Decision(
+        status=status.status,
+        actions=(*actions, *kept),
+        requeue_after_s=MISSED_S if soon else LOOK_S,
+    )
 
 
 class VirtOperator:
@@ -69,34 +92,75 @@ class VirtOperator:
         deployments: Cache[apps.Deployment],
         daemon_sets: Cache[apps.DaemonSet],
         version: str,
+        settings: Settings,
     ) -> None:
         self._client = client
         self._kubevirts = kubevirts
         self._deployments, self._daemon_sets = deployments, daemon_sets
         self._version = version
+        self._settings = settings
+        self._missed_since: dict[str, float] = {}
 
     def observe(self, key: Key) -> Observed | None:
         """Return all of it. Secrets are read each time: nobody else changes them."""
         kubevirt = self._kubevirts.get(*key)
         if kubevirt is None or kubevirt.metadata.deletion_timestamp:
             return None
+        deployments = {name: self._deployments.get(NAMESPACE, name) for name in WORKLOADS}
+        handlers = self._daemon_sets.get(NAMESPACE, HANDLERS)
         return Observed(
             kubevirt=kubevirt,
+            settings=self._settings,
+            there=self._known({**deployments, HANDLERS: handlers}),
             version=self._version,
             stored=keeping.read(self._client, STORE),
             components=(
-                *(_deployment(name, self._deployments.get(NAMESPACE, name)) for name in WORKLOADS),
-                _daemon_set(HANDLERS, self._daemon_sets.get(NAMESPACE, HANDLERS)),
+                *(_deployment(name, found) for name, found in deployments.items()),
+                _daemon_set(HANDLERS, handlers),
             ),
         )
 
-    def decide(self, observed: Observed, now: datetime) -> Decision[rotation.Action, Status]:
+    def _known(
+        self, found: Mapping[str, apps.Deployment | apps.DaemonSet | None]
+    ) -> dict[str, There | None]:
+        """Return the components; those that are not missed for long yet are left out."""
+        own = self._deployments.get(NAMESPACE, OWN)
+        stays = own is not None and not own.metadata.deletion_timestamp
+        now = time.monotonic()
+        known: dict[str, There | None] = {}
+        for name, one in found.items():
+            if one is not None:
+                self._missed_since.pop(name, None)
+                if not one.metadata.deletion_timestamp:
+                    annotations = one.metadata.annotations
+                    known[name] = There(placement=annotations.get(workloads.PLACEMENT, ""))
+            elif stays and now - self._missed_since.setdefault(name, now) >= MISSED_S:
+                known[name] = None
+        return known
+
+    def decide(self, observed: Observed, now: datetime) -> Decision[Action, Status]:
         """Decide."""
         return decide(observed, now)
 
-    def perform(self, observed: Observed, action: rotation.Action) -> None:
-        """Store one Secret or ConfigMap. Raises Conflict when somebody else did meanwhile."""
-        keeping.perform(self._client, STORE, observed.stored, action)
+    def perform(self, observed: Observed, action: Action) -> None:
+        """Store or make one object. Raises Conflict when somebody else did meanwhile."""
+        match action:
+            case components.Make(document=document):
+                self._apply(document)
+            case components.Place(document=document):
+                self._apply(document)
+            case _:
+                keeping.perform(self._client, STORE, observed.stored, action)
+
+    def _apply(self, document: components.Document) -> None:
+        self._client.raw(
+            "PATCH",
+            documents.path_of(document),
+            document,
+            content_type="application/apply-patch+yaml",
+            query=[("fieldManager", "virt-operator"), ("force", "true")],
+        )
+        log.info("applied %s", documents.title(document))
 
     def write_status(self, observed: Observed, status: Status) -> None:
         """Store the status. Raises Conflict."""
