@@ -37,6 +37,8 @@ MOST_ATTEMPTS = 3
 MOST_RESTARTS = 3
 UNPLACED_S = 10.0  # a node that offers /dev/fuse would have been found by then
 PENDING_S = 600.0
+POD_S = 3.0  # until a pod runs, and until its end is known
+UNREHEARSED_S = 20.0
 _EMULATED = "emulated"
 replace = msgspec.structs.replace
 
@@ -61,6 +63,20 @@ def devices_of(vm: forklift.VMStatus, spec: forklift.PlanSpec) -> hardware.Hardw
         # Nothing was found that could contradict who has written the plan.
         return hardware.Hardware(disk_bus=spec.disk_bus, nic_model=devices.nic_model)
     return devices
+
+
+def expected_s(vm: forklift.VMStatus) -> float:
+    """Return how long the adaptation of a guest will take: as its rehearsal did, but for booting.
+
+    Where there was none it is a guess; 0 where nothing is adapted.
+    """
+    if _step(vm) is None:
+        return 0.0
+    rehearsed = outcome_of(vm, REHEARSAL)
+    if rehearsed is None or not rehearsed.seconds:
+        return UNREHEARSED_S
+    parts = sum(took for what, took in rehearsed.seconds.items() if "boot" not in what)
+    return parts + POD_S
 
 
 def marked(target: kubevirt.VirtualMachine, vm: forklift.VMStatus) -> kubevirt.VirtualMachine:
@@ -328,7 +344,8 @@ def _noted(vm: forklift.VMStatus, found: Outcome, now: datetime) -> forklift.VMS
     vm = _inspected(vm, found, now)
     why = found.error or "; ".join(found.reasons)
     devices = f"disks on {found.bus}, NICs {found.nic_model}"
-    took = f" in {sum(found.seconds.values()):.1f} s" if found.seconds else ""
+    trial_s = found.seconds.get("trial", 0.0)
+    took = f" in {sum(found.seconds.values()) - trial_s:.1f} s" if found.seconds else ""
     if found.way == _EMULATED:
         failed = bool(found.error)
         return progress.noted(
@@ -339,7 +356,9 @@ def _noted(vm: forklift.VMStatus, found: Outcome, now: datetime) -> forklift.VMS
             now,
             category=Category.WARN,
         )
-    tried = ", booted in a test" if found.booted else ""
+    tried = ""
+    if found.booted:
+        tried = f", booted in a test of {trial_s:.0f} s" if trial_s else ", booted in a rehearsal"
     what = f"{len(found.changes) + found.not_listed} files changed{took}{tried}"
     message = f"{devices}; {what if found.committed else 'nothing had to be changed'}: {why}"
     return progress.noted(vm, "GuestAdapted", _reason(found.way), message, now)
