@@ -104,7 +104,7 @@ def decide_source(observed: Observed, now: datetime) -> Decided:
     seen = msgspec.structs.replace(
         state,
         start_timestamp=state.start_timestamp or job.started_at,
-        mode="PreCopy",
+        mode=job.mode,
         progress=progress(job),
     )
     if job.ended_at and job.failed:
@@ -172,7 +172,7 @@ def arrived(vmi: Vmi, observed: Observed, domain: Domain, now: datetime) -> Vmi:
         completed=True,
         start_timestamp=state.start_timestamp or at,
         end_timestamp=at,
-        mode="PreCopy",
+        mode=state.mode or "PreCopy",
         target_node_domain_detected=True,
         target_node_domain_ready_timestamp=at,
         abort_status="Failed" if state.abort_requested else None,
@@ -200,9 +200,18 @@ def order(state: State, vmi: Vmi) -> protocol.Migrate:
         uid=state.migration_uid or "",
         bandwidth_mib=-(-quantities.whole(bandwidth) // MIB) if bandwidth else 0,
         auto_converge=given.allow_auto_converge is not False,
+        post_copy=bool(given.allow_post_copy),
+        disrupt=_disrupts(given),
+        max_downtime_ms=given.max_downtime_ms or 0,
         progress_timeout_s=given.progress_timeout or 0,
         completion_timeout_s=(given.completion_timeout_per_gi_b or 0) * size_gib,
     )
+
+
+def _disrupts(given: kubevirt.VMIMConfigurationOptions) -> bool:
+    """Tell whether the guest may be paused to end a migration: by default as post-copy may."""
+    allowed = given.allow_workload_disruption
+    return bool(given.allow_post_copy) if allowed is None else allowed
 
 
 def _with(vmi: Vmi, state: State) -> Vmi:

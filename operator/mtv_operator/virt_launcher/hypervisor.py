@@ -62,6 +62,8 @@ _PAUSED_REASONS = {
     libvirt.VIR_DOMAIN_PAUSED_SHUTTING_DOWN: "ShuttingDown",
     libvirt.VIR_DOMAIN_PAUSED_CRASHED: "Crashed",
     libvirt.VIR_DOMAIN_PAUSED_STARTING_UP: "StartingUp",
+    libvirt.VIR_DOMAIN_PAUSED_POSTCOPY: "Postcopy",
+    libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED: "PostcopyFailed",
 }
 _CRASHED_REASONS = {libvirt.VIR_DOMAIN_CRASHED_PANICKED: "Panicked"}
 _REASONS = {
@@ -256,7 +258,9 @@ class Hypervisor:
         with self._translated():
             self._domain().resume()
 
-    def migrate(self, route: Route, *, bandwidth_mib: int, auto_converge: bool) -> None:
+    def migrate(
+        self, route: Route, *, bandwidth_mib: int, auto_converge: bool, post_copy: bool
+    ) -> None:
         """Move the domain to another daemon; returns when it runs there. Raises why it does not.
 
         Storage is known to be shared, which libvirt cannot see of every file system: UNSAFE.
@@ -268,6 +272,7 @@ class Hypervisor:
             | libvirt.VIR_MIGRATE_UNSAFE
         )
         flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE if auto_converge else 0
+        flags |= libvirt.VIR_MIGRATE_POSTCOPY if post_copy else 0
         parameters: dict[str, Any] = {libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{route.data}"}
         if bandwidth_mib:
             parameters[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = bandwidth_mib
@@ -286,6 +291,16 @@ class Hypervisor:
         except (libvirt.libvirtError, errors.MigrationError) as fault:
             log.debug("no figures of the migration: %s", fault)
             return {}
+
+    def set_max_downtime(self, milliseconds: int) -> None:
+        """Say how long the guest may stand still at the end of a migration."""
+        with self._translated():
+            self._domain().migrateSetMaxDowntime(milliseconds, 0)
+
+    def start_post_copy(self) -> None:
+        """Let the guest go on at the other node now; what it lacks, it fetches."""
+        with self._translated():
+            self._domain().migrateStartPostCopy(0)
 
     def abort_job(self) -> None:
         """Give up the migration that runs."""

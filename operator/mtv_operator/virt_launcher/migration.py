@@ -30,6 +30,10 @@ DATA_PORT = 49152  # libvirt's first port for migrations: names the socket of th
 LOOK_S = 0.4
 TELL_S = 1.0
 ARRIVAL_LOOKS, ARRIVAL_LOOK_S = 30, 0.05
+LEAST_DOWNTIME_MS, MOST_DOWNTIME_MS = 30, 300  # QEMU's own limit is 300
+DOWNTIME_STEP_S = 5.0
+PRE_COPY, POST_COPY, PAUSED = "PreCopy", "PostCopy", "Paused"
+NO_POST_COPY = "postcopy is not supported"
 ABORTED = "Live migration has been aborted"
 # Why a domain that comes is still paused: it is not here yet.
 _ON_ITS_WAY = ("Migration", "StartingUp")
@@ -96,6 +100,16 @@ def with_figures(job: MigrationJob, figures: Mapping[str, int]) -> MigrationJob:
     )
 
 
+def downtime_ms(elapsed_s: float, limit_ms: int) -> int:
+    """Return how long the guest may stand still: little at first, more as it takes longer. Pure.
+
+    QEMU stops the guest as soon as the rest fits into the time that is allowed: an idle guest gets
+    there at once, one that writes much only when more is allowed.
+    """
+    steps = min(int(elapsed_s / DOWNTIME_STEP_S), 16)
+    return min(limit_ms or MOST_DOWNTIME_MS, LEAST_DOWNTIME_MS << steps)
+
+
 @dataclasses.dataclass(slots=True)
 class Patience:
     """When a migration is given up: it takes too long, or what remains gets no less."""
@@ -105,15 +119,20 @@ class Patience:
     least: int = -1
     progress_at: float = 0.0
 
-    def over(self, remaining: int, now: float) -> str:
-        """Return why the migration is given up now; empty: it is not."""
+    def stuck(self, remaining: int, now: float) -> str:
+        """Return why the migration gets nowhere; empty: it does."""
         if remaining and (self.least < 0 or remaining < self.least):
             self.least, self.progress_at = remaining, now
-        limit, stuck = self.request.completion_timeout_s, self.request.progress_timeout_s
+        limit = self.request.progress_timeout_s
+        if limit and now - (self.progress_at or self.began) > limit:
+            return f"Live migration is stuck for {limit:.0f} seconds and has been aborted"
+        return ""
+
+    def late(self, now: float, *, twice: bool = False) -> str:
+        """Return why the migration takes too long; empty: it does not."""
+        limit = self.request.completion_timeout_s * (2 if twice else 1)
         if limit and now - self.began > limit:
             return f"Live migration is not completed after {limit:.0f} seconds and has been aborted"
-        if stuck and now - (self.progress_at or self.began) > stuck:
-            return f"Live migration is stuck for {stuck:.0f} seconds and has been aborted"
         return ""
 
 
@@ -134,6 +153,7 @@ class Outgoing:
         self._lock = threading.Lock()
         self._job: MigrationJob | None = None
         self._why_aborted = ""
+        self._post_copy_refused = False
         self._ended = threading.Event()
         self._ended.set()
 
@@ -150,7 +170,7 @@ class Outgoing:
             if self.runs:
                 raise errors.Conflict("another migration of this domain is under way")
             self._job = MigrationJob(uid=request.uid, started_at=_now())
-            self._why_aborted = ""
+            self._why_aborted, self._post_copy_refused = "", False
             self._ended.clear()
             self._tell(self._job)
         for target in (self._move, self._follow):
@@ -182,11 +202,8 @@ class Outgoing:
         """Have libvirt move the domain; tell how it ended."""
         message = ""
         try:
-            self._hypervisor.migrate(
-                route(self._paths, request.uid),
-                bandwidth_mib=request.bandwidth_mib,
-                auto_converge=request.auto_converge,
-            )
+            self._allow_downtime(downtime_ms(0.0, request.max_downtime_ms))
+            self._send(request, post_copy=request.post_copy)
         except errors.MigrationError as fault:
             message = str(fault)
         figures = self._hypervisor.job(completed=True) if not message else {}
@@ -206,10 +223,33 @@ class Outgoing:
         log.info("migration %s ended: %s", request.uid, message or "the guest runs there")
         self._wake()
 
+    def _send(self, request: Migrate, *, post_copy: bool) -> None:
+        """Have libvirt move the domain; without post-copy where the nodes do not have it."""
+        try:
+            self._hypervisor.migrate(
+                route(self._paths, request.uid),
+                bandwidth_mib=request.bandwidth_mib,
+                auto_converge=request.auto_converge,
+                post_copy=post_copy,
+            )
+        except errors.MigrationError as fault:
+            if not post_copy or NO_POST_COPY not in str(fault).lower():
+                raise
+            log.warning("post-copy is allowed, and the nodes do not have it: %s", fault)
+            self._post_copy_refused = True
+            self._send(request, post_copy=False)
+
+    def _allow_downtime(self, milliseconds: int) -> None:
+        try:
+            self._hypervisor.set_max_downtime(milliseconds)
+        except errors.MigrationError as fault:
+            log.debug("the downtime cannot be limited to %d ms: %s", milliseconds, fault)
+
     def _follow(self, request: Migrate) -> None:
-        """Tell how far the migration is; give it up when patience is over."""
+        """Tell how far the migration is; let the guest stand still for longer as it takes longer;
+        give it up when patience is over."""
         patience = Patience(request=request, began=time.monotonic())
-        told = 0.0
+        told, allowed = 0.0, downtime_ms(0.0, request.max_downtime_ms)
         while not self._ended.wait(LOOK_S):
             figures = self._hypervisor.job()
             now = time.monotonic()
@@ -217,12 +257,43 @@ class Outgoing:
                 if self._job is None or not self.runs:
                     return
                 self._job = with_figures(self._job, figures)
+                mode = self._job.mode
                 if figures and now - told >= TELL_S:
                     told = now
                     self._tell(self._job)
-            why = patience.over(figures.get("data_remaining", 0), now)
-            if self._why_aborted or why:
-                self._abort_again(request.uid, self._why_aborted or why)
+            stuck = patience.stuck(figures.get("data_remaining", 0), now)
+            if self._why_aborted:
+                self._abort_again(request.uid, self._why_aborted)
+            elif mode == POST_COPY:
+                continue  # the guest is over there: to give up now would lose it
+            elif stuck:
+                self._abort_again(request.uid, stuck)
+            elif why := patience.late(now, twice=mode == PAUSED):
+                self._end_late(request, why, mode)
+            elif (more := downtime_ms(now - patience.began, request.max_downtime_ms)) != allowed:
+                allowed = more
+                self._allow_downtime(allowed)
+
+    def _end_late(self, request: Migrate, why: str, mode: str) -> None:
+        """Bring a migration to its end that takes too long, as far as that is allowed."""
+        try:
+            if mode == PRE_COPY and request.post_copy and not self._post_copy_refused:
+                self._hypervisor.start_post_copy()
+                self._now_in(POST_COPY)
+            elif mode == PRE_COPY and request.disrupt:
+                self._hypervisor.suspend()
+                self._now_in(PAUSED)
+            else:
+                self._abort_again(request.uid, why)
+        except errors.MigrationError as fault:
+            log.warning("the migration cannot be hurried: %s", fault)
+            self._abort_again(request.uid, why)
+
+    def _now_in(self, mode: str) -> None:
+        with self._lock:
+            if self._job is not None and self.runs:
+                self._job = msgspec.structs.replace(self._job, mode=mode)
+                self._tell(self._job)
 
     def _abort_again(self, uid: str, why: str) -> None:
         """Repeat the abortion: one that comes before libvirt has begun is not heard."""

@@ -184,6 +184,7 @@ class MigrationJob(_Part, frozen=True, kw_only=True):
     processed_bytes: int = 0
     remaining_bytes: int = 0
     iterations: int = 0
+    mode: str = "PreCopy"
 
 
 class Domain(_Part, frozen=True, kw_only=True):
@@ -346,13 +347,18 @@ class PrepareMigration(_Request, frozen=True, kw_only=True, tag=True):
 class Migrate(_Request, frozen=True, kw_only=True, tag=True):
     """Begin to move the domain to another node; how it goes on is in `Domain.migration`.
 
-    `bandwidth_mib` 0 is unlimited. A migration that makes no progress for `progress_timeout_s`, or
-    takes longer than `completion_timeout_s`, is given up; the guest then stays.
+    `bandwidth_mib` 0 is unlimited, `max_downtime_ms` 0 QEMU's own limit. A migration that makes no
+    progress for `progress_timeout_s`, or takes longer than `completion_timeout_s`, is given up; the
+    guest then stays. Where `post_copy` or `disrupt` allow it, one that takes too long is ended by
+    post-copy, or by pausing the guest, instead.
     """
 
     uid: str
     bandwidth_mib: int = 0
     auto_converge: bool = True
+    post_copy: bool = False
+    disrupt: bool = False
+    max_downtime_ms: int = 0
     progress_timeout_s: float = 150.0
     completion_timeout_s: float = 0.0
 

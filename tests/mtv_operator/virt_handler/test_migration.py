@@ -18,7 +18,8 @@ from mtv_operator.embedded import pki
 from mtv_operator.objects import Key
 from mtv_operator.virt_handler import migratable, migration_proxy, migration_state
 from mtv_operator.virt_handler.migration_state import Begin, Cancel, Observed, Prepare
-from mtv_operator.virt_launcher.protocol import Domain, MigrationJob, Status
+from mtv_operator.virt_launcher import migration
+from mtv_operator.virt_launcher.protocol import Domain, Migrate, MigrationJob, Status
 
 RUNS = Domain(status=Status.RUNNING)
 WAITS = Domain(receives="m")
@@ -250,3 +251,39 @@ def test_a_link_in_a_pods_folder_is_not_followed(tmp_path):
     with pytest.raises(OSError, match=r"ot a directory|oo many"):
         folder.listen("x", 0)
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "post_copy", "disrupt"),
+    [
+        ({}, False, False),
+        ({"allow_post_copy": True}, True, True),
+        ({"allow_post_copy": True, "allow_workload_disruption": False}, True, False),
+        ({"allow_workload_disruption": True}, False, True),
+    ],
+    ids=["nothing", "post-copy", "post-copy only", "pausing only"],
+)
+def test_the_order_says_how_a_late_migration_may_be_ended(given, post_copy, disrupt):
+    options = kubevirt.VMIMConfigurationOptions(max_downtime_ms=100, **given)
+    found = vmi(migration_configuration=options)
+    order = migration_state.order(migration_state.of(found), found)
+    assert (order.post_copy, order.disrupt, order.max_downtime_ms) == (post_copy, disrupt, 100)
+
+
+def test_a_guest_may_stand_still_longer_the_longer_its_migration_takes():
+    allowed = [migration.downtime_ms(seconds, 0) for seconds in (0, 4, 5, 10, 15, 20, 900)]
+    assert allowed == [30, 30, 60, 120, 240, 300, 300]
+    assert migration.downtime_ms(900, 100) == 100
+    assert migration.downtime_ms(0, 10) == 10
+
+
+def test_a_migration_that_takes_too_long_or_gets_nowhere_is_noticed():
+    request = Migrate(uid="m", progress_timeout_s=10, completion_timeout_s=60)
+    patience = migration.Patience(request=request, began=0.0)
+    assert not patience.stuck(100, 5)
+    assert not patience.stuck(90, 14)
+    assert not patience.stuck(95, 24)
+    assert "stuck" in patience.stuck(95, 25)
+    assert not patience.late(60)
+    assert "not completed" in patience.late(61)
+    assert not patience.late(61, twice=True)
