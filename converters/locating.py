@@ -217,6 +217,9 @@ def _from_path(
         image.close()
     format_ = known or identify(start)
     found.files = (path,)
+    suffix = os.path.splitext(path)[1].lower()
+    if not known and format_ is Format.RAW and suffix in (".ova", ".ovf", ".qcow2", ".gz"):
+        found.warnings.append(f"{os.path.basename(path)} is no {suffix[1:]}: read as a raw disk")
     if format_ in (Format.OVA, Format.OVF):
         from converters import packages
 

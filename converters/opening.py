@@ -244,6 +244,7 @@ class _Opener:
                 raise UnsupportedImage(
                     f"is of the format {other.value}", file=file.name,
                     expected="raw, VMDK or qcow2",
+                    hint="make one of these of it first: qemu-img convert -O qcow2 …",
                 )  # fmt: skip
 
     def parent(self, child: Image) -> Image:

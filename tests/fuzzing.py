@@ -8,6 +8,7 @@ test of its own.
 from __future__ import annotations
 
 import os
+import random
 
 from hypothesis import HealthCheck, settings
 
@@ -28,3 +29,16 @@ def load() -> None:
 def examples(count: int) -> settings:
     """Return the settings of a property that is tried `count` times, or that many times more."""
     return settings(max_examples=count * max(TIMES, 1))
+
+
+def chance(seed: int) -> random.Random:
+    """Return what a test draws its damage from: the same each time, or printed and new."""
+    if TIMES:
+        seed = random.SystemRandom().randrange(1 << 32)
+        print(f"seed {seed}")
+    return random.Random(seed)
+
+
+def rounds(count: int) -> range:
+    """Return as many rounds as such a test has."""
+    return range(count * max(TIMES, 1))

@@ -8,6 +8,7 @@ from converters.images.vmdk import descriptor, se_sparse
 
 START_BYTES = 512  # how much of a file is looked at
 _TAR_MAGIC_AT = 257
+_TAR_SUM_AT = 148
 
 
 class Format(StrEnum):
@@ -41,7 +42,7 @@ def identify(start: bytes) -> Format:
             return known
     if se_sparse.is_se_sparse(start):
         return Format.VMDK_SE_SPARSE
-    if start[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar":
+    if start[_TAR_MAGIC_AT : _TAR_MAGIC_AT + 5] == b"ustar" or _is_old_tar(start):
         return Format.OVA
     if start[64:68] == b"\x7f\x10\xda\xbe":
         return Format.VDI
@@ -51,3 +52,14 @@ def identify(start: bytes) -> Format:
     if text.startswith((b"<?xml", b"<Envelope", b"<ovf:Envelope")) and b"\0" not in text:
         return Format.OVF
     return Format.RAW
+
+
+def _is_old_tar(start: bytes) -> bool:
+    """Return whether it begins with a tar header of the time before there was a magic."""
+    if len(start) < START_BYTES or not start[0]:
+        return False
+    said = start[_TAR_SUM_AT : _TAR_SUM_AT + 8].strip(b" \0")
+    if not said or said.strip(b"01234567"):
+        return False
+    counted = sum(start) - sum(start[_TAR_SUM_AT : _TAR_SUM_AT + 8]) + 8 * ord(" ")
+    return int(said, 8) == counted

@@ -134,6 +134,7 @@ class ClusterTables:
                 raise CorruptImage(
                     file=self._image.name, offset=size, field="L2 entry", value=place,
                     expected=f"a place for {length} bytes within the file's {size}",
+                    hint="it was cut short, or is damaged: fetch it again",
                 )  # fmt: skip
             yield Run(offset, inside, state, self._image, place)
             if inside < length:

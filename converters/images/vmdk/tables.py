@@ -221,6 +221,7 @@ class GrainTables:
                 value=places[number] // SECTOR,
                 expected=f"{expected} within the {self._image.size_bytes // SECTOR} sectors "
                 "of the file",
+                hint="it was cut short, or is damaged: fetch it again",
             )  # fmt: skip
 
 

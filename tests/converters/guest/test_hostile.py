@@ -1,9 +1,9 @@
 """Whole disks with damage anywhere: what is said of them is bounded, and never a crash."""
 
-import random
 import time
 
 import disk_images
+import fuzzing
 import small_guests as guests
 
 from converters.guest.application import adapt
@@ -15,9 +15,9 @@ def test_look_when_a_disk_is_damaged_anywhere_then_it_is_said_and_decided(tmp_pa
     content = guests.ext4(tmp_path, guests.debian(), "root", options=("-b", "1024"))
     path = guests.disk(tmp_path / "disk.raw", [content])
     good = path.read_bytes()
-    chance = random.Random(88)
+    chance = fuzzing.chance(88)
     begin = 1 << 20
-    for _ in range(40):
+    for _ in fuzzing.rounds(40):
         damaged = bytearray(good)
         for _ in range(chance.randrange(1, 60)):
             place = chance.choice([chance.randrange(446, 512), begin + chance.randrange(900_000)])
@@ -35,8 +35,8 @@ def test_adapt_when_a_disk_is_damaged_anywhere_then_a_dry_run_ends_with_a_senten
     content = guests.ext4(tmp_path, guests.debian(), "root", options=("-b", "4096"))
     path = guests.disk(tmp_path / "disk.raw", [content])
     good = path.read_bytes()
-    chance = random.Random(89)
-    for _ in range(40):
+    chance = fuzzing.chance(89)
+    for _ in fuzzing.rounds(40):
         damaged = bytearray(good)
         for _ in range(chance.randrange(1, 40)):
             damaged[(1 << 20) + chance.randrange(4 << 20)] = chance.randrange(256)
