@@ -13,8 +13,10 @@ import msgspec
 from mtv import errors
 from mtv.api import forklift, meta
 from mtv.inventory.model import VM, Inventory
+from mtv.planning import plan_checks
 from mtv_operator.migration import (
     actions,
+    downtime,
     effects,
     hook,
     host,
@@ -292,9 +294,23 @@ class Plans:
             vms=_by_name(seen.vms.list(namespace)),
             faults={vm: dict(found) for vm, found in self._faults.get(uid, {}).items()},
             snapshots=self._snapshots_of(found),
+            shutdowns_s=self._shutdowns_s(found),
             jobs=_by_name(seen.jobs.list(key.namespace)),
             workloads=self._workloads(found),
             free=self._settings.vms_at_once - self._running_elsewhere(found),
+        )
+
+    def _shutdowns_s(self, found: forklift.Plan) -> tuple[int, ...]:
+        """Return how long the guests of other plans of this source took to shut down."""
+        if not plan_checks.is_warm(found.spec):
+            return ()
+        source = world.provider_key(found)
+        return tuple(
+            took_s
+            for other in self._seen.plans.list()
+            if other.metadata.uid != found.metadata.uid and world.provider_key(other) == source
+            if other.status is not None and other.status.migration is not None
+            for took_s in downtime.measured(other.status.migration.vms)
         )
 
     def _snapshots_of(self, found: forklift.Plan) -> dict[str, warm.Seen]:

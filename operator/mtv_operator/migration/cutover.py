@@ -9,7 +9,15 @@ import msgspec
 from mtv.api import forklift
 from mtv.inventory.model import PowerState
 from mtv.planning.plan import PlannedVM
-from mtv_operator.migration import conditions, downtime, progress, source_power, vm_scene, warm
+from mtv_operator.migration import (
+    conditions,
+    conversion,
+    downtime,
+    progress,
+    source_power,
+    vm_scene,
+    warm,
+)
 from mtv_operator.migration.conditions import Category
 from mtv_operator.migration.itinerary import StepName
 from mtv_operator.migration.vm_scene import Scene
@@ -67,12 +75,13 @@ def _predicted_s(
 ) -> int | None:
     shutdown_s = downtime.shutdown_s(
         vm,
-        scene.run.values(),
+        (*downtime.measured(scene.run.values()), *scene.shutdowns_s),
         scene.power_off,
         is_on=vm_scene.power_of(planned) is not PowerState.OFF,
         hears=bool(planned.vm and planned.vm.tools_running),
     )
-    return downtime.predicted_s(vm, shutdown_s, now)
+    adapting_s = conversion.expected_s(vm)
+    return downtime.predicted_s(vm, shutdown_s, now, adapting_s=adapting_s)
 
 
 def with_prediction(

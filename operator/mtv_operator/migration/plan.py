@@ -69,6 +69,7 @@ class Observed:
     vms: Mapping[str, kubevirt.VirtualMachine] = field(default_factory=dict)
     faults: Mapping[str, Faults] = field(default_factory=dict)  # of this run, by VM id
     snapshots: Mapping[str, Seen] = field(default_factory=dict)  # of ours, by VM id
+    shutdowns_s: tuple[int, ...] = ()  # how long guests of other plans took
     adapters: Mapping[str, core.Pod] = field(default_factory=dict)  # pods that adapt guests
     image: str = "mtv"  # of such pods
     jobs: Mapping[str, batch.Job] = field(default_factory=dict)  # of hooks, by name
@@ -281,6 +282,7 @@ def _scene(observed: Observed, planned: PlannedPlan) -> Scene:
         image=observed.image,
         snapshots=observed.snapshots,
         cutovers=Cutovers.of(observed.migration),
+        shutdowns_s=observed.shutdowns_s,
     )
 
 

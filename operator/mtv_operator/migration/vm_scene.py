@@ -72,6 +72,7 @@ class Scene:
     run: Mapping[str, forklift.VMStatus]  # all VMs of the run, by id
     snapshots: Mapping[str, Seen] = field(default_factory=dict)  # of ours, by VM id
     cutovers: Cutovers = field(default_factory=Cutovers)
+    shutdowns_s: tuple[int, ...] = ()  # how long guests of other plans took
     faults: Mapping[str, Faults] = field(default_factory=dict)  # by VM id
     hooks: Mapping[str, forklift.Hook] = field(default_factory=dict)  # by namespace/name
     jobs: Mapping[str, batch.Job] = field(default_factory=dict)  # of hooks, by name
