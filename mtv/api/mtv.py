@@ -121,4 +121,109 @@ class DiskTransfer(meta.Object, frozen=True, kw_only=True):
     status: DiskTransferStatus | None = None
 
 
-KINDS: tuple[type[meta.Object], ...] = (DiskTransfer,)
+Day = Annotated[str, meta.one_of("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")]
+ClockTime = Annotated[str, meta.matching("^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+
+
+class TimeRange(meta.Part, frozen=True, kw_only=True):
+    """A part of a week, in the schedule's time zone.
+
+    An `end` at or before `start` is on the next day; no days means every day.
+    """
+
+    start: ClockTime
+    end: ClockTime
+    days: tuple[Day, ...] = ()
+
+
+class BandwidthRange(TimeRange, frozen=True, kw_only=True):
+    """A part of a week in which each disk is copied with at most so many bytes per second."""
+
+    limit_bytes_per_second: int
+
+
+class ScheduleGroup(meta.Part, frozen=True, kw_only=True):
+    """Plans that run in the same step. With `together` they are an application.
+
+    Its warm plans are cut over at the same moment, when all are ready; when one fails, the others
+    are rolled back.
+    """
+
+    plans: tuple[meta.ObjectReference, ...]
+    name: str | None = None
+    concurrency: int | None = None  # plans at once; None: all
+    together: bool | None = None
+
+
+class MigrationScheduleSpec(meta.Part, frozen=True, kw_only=True):
+    """Starts plans, group after group, at the times of a cron expression."""
+
+    schedule: str
+    groups: tuple[ScheduleGroup, ...]
+    time_zone: str | None = None  # a name of the IANA database; None: UTC
+    windows: tuple[TimeRange, ...] = ()  # plans are started and cut over only in these
+    bandwidth: tuple[BandwidthRange, ...] = ()
+    suspend: bool | None = None  # nothing new is started; what runs goes on
+    starting_deadline_seconds: int | None = None
+    on_failure: Annotated[str, meta.one_of("Stop", "Continue")] = "Stop"
+    history_limit: int | None = None  # runs that are remembered; None: 10
+
+
+class ScheduledPlan(meta.Part, frozen=True, kw_only=True):
+    """A plan in a run; `state` is Pending, Running, Succeeded, Failed, Canceled or Skipped."""
+
+    plan: str
+    group: int
+    state: str
+    migration: str | None = None
+    message: str | None = None
+
+
+class ScheduledRun(meta.Part, frozen=True, kw_only=True):
+    """One time at which the schedule was due."""
+
+    scheduled: meta.Time
+    started: meta.Time | None = None
+    completed: meta.Time | None = None
+    outcome: str | None = None
+    plans: tuple[ScheduledPlan, ...] = ()
+
+
+class MigrationScheduleStatus(meta.Part, frozen=True, kw_only=True):
+    conditions: tuple[meta.Condition, ...] = ()
+    observed_generation: int | None = None
+    last_schedule_time: meta.Time | None = None
+    next_schedule_time: meta.Time | None = None
+    last_successful_time: meta.Time | None = None
+    state: str | None = None  # Waiting, Running, Suspended, Invalid
+    active: ScheduledRun | None = None
+    history: tuple[ScheduledRun, ...] = ()  # newest first
+
+
+class MigrationSchedule(meta.Object, frozen=True, kw_only=True):
+    """Plans that are started by the clock."""
+
+    resource: ClassVar[meta.Resource] = meta.Resource(
+        group=GROUP,
+        version="v1alpha1",
+        plural="migrationschedules",
+        singular="migrationschedule",
+        short_names=("ms",),
+        status=True,
+        columns=(
+            meta.Column("Schedule", ".spec.schedule"),
+            meta.Column("Timezone", ".spec.timeZone"),
+            meta.Column("Suspend", ".spec.suspend", type="boolean"),
+            meta.Column("State", ".status.state"),
+            meta.Column("Last", ".status.lastScheduleTime", type="date"),
+            meta.Column("Next", ".status.nextScheduleTime"),
+            meta.Column("Age", ".metadata.creationTimestamp", type="date"),
+        ),
+    )
+    api_version: str = meta.always(GROUP_VERSION)
+    kind: str = meta.always("MigrationSchedule")
+    spec: MigrationScheduleSpec
+    status: MigrationScheduleStatus | None = None
+
+
+KINDS: tuple[type[meta.Object], ...] = (DiskTransfer, MigrationSchedule)

@@ -10,6 +10,7 @@ from typing import Any
 
 from mtv import errors
 from mtv.api import core
+from mtv.api.mtv import MigrationSchedule
 from mtv.inventory.model import VM, Inventory, Moref
 from mtv_operator.data_volumes import controllers as data_volumes
 from mtv_operator.inventory_api import vsphere
@@ -22,6 +23,7 @@ from mtv_operator.migration.inventory_cache import Inventories
 from mtv_operator.migration.world import World
 from mtv_operator.objects import Caches, Client, Key
 from mtv_operator.reconciling import Controller
+from mtv_operator.scheduling.controller import Schedules
 from mtv_operator.virt_controller import controllers as virtual_machines
 
 Enqueue = Callable[[str, Key], None]
@@ -124,14 +126,21 @@ def _migration(
         settings=disk_transfer.Settings(pod=pods),
     )
 
+    schedules = Schedules(
+        client, caches.watch(MigrationSchedule), seen.plans, seen.migrations, seen.transfers
+    )
+
     def wire(enqueue: Enqueue) -> None:
         seen.wire(enqueue)
+        schedules.wire(enqueue)
         transfers.wire(enqueue)
         for one in hooks:
             one.wire(enqueue)
 
     return Assembled(
-        controllers=(*own, transfers, *hooks), wire=wire, inventory_changed=seen.inventory_changed
+        controllers=(*own, transfers, schedules, *hooks),
+        wire=wire,
+        inventory_changed=seen.inventory_changed,
     )
 
 

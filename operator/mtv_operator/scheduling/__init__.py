@@ -1,0 +1,1 @@
+"""MigrationSchedules: plans that are started by the clock, group after group."""
