@@ -12,6 +12,7 @@ from converters.journal import Journal, State
 from converters.pipeline import Copy, Options, Progress
 from converters.sinks.contract import Sink
 from converters.sinks.memory import NullSink
+from converters.sources.contract import Source
 
 _MOST_NAMED = 3
 
@@ -109,14 +110,25 @@ def _read(
     source = sink.reader()
     try:
         reading = dataclasses.replace(options, block_bytes=block_bytes, limit_bytes_per_s=0)
-        journal = Journal(State(extents=without))
-        with Copy(source, NullSink(), reading, journal=journal) as running:
-            while not running.wait(0.1):
-                on_progress(running.progress())
-            on_progress(running.progress())
-            return running.sums
+        return sums_of(source, reading, without, on_progress=on_progress)
     finally:
         source.close()
+
+
+def sums_of(
+    source: Source,
+    options: Options,
+    without: Sequence[Extent] = (),
+    *,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> checksum.Sums:
+    """Return the sums of what a source gives, but for some extents; it can be read at any place."""
+    journal = Journal(State(extents=without))
+    with Copy(source, NullSink(), options, journal=journal) as running:
+        while not running.wait(0.1):
+            on_progress(running.progress())
+        on_progress(running.progress())
+        return running.sums
 
 
 def _mismatch(sink: Sink, found: int, expected: int, different: Sequence[int]) -> Mismatch:

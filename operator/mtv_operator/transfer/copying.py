@@ -123,6 +123,7 @@ class Transfer:
             way = self._way(disk)
             state = self._starting_state(disk, way)
             sums = self._copy(disk, way, state)
+            self._verify_source(disk, way, sums, state)
         # The export is over and its lease is complete: from here on the source is not needed.
         verified = self._verify(disk, way, sums, state)
         self._finish(disk, way, sums, verified)
@@ -262,7 +263,7 @@ class Transfer:
         if how in ("", verify.NONE):
             return {}
         sink = self._target.sink
-        try:
+        with self._believing():
             if way.course is Course.DELTA and (how == verify.SAMPLE or is_running(disk)):
                 done, read = verifying.check_delta(way, sums, sink, look=self._look)
             else:
@@ -272,9 +273,33 @@ class Transfer:
                     sink,
                     self._options,
                     block_bytes=disk.source.block_bytes,
-                    earlier=() if state is way.rest and not way.areas else state.extents,
+                    earlier=_earlier(way, state),
                     look=self._look,
                 )
+        return {"verified": done, "verifiedBytes": read}
+
+    def _verify_source(self, disk: OpenDisk, way: Way, sums: checksum.Sums, state: State) -> None:
+        """Read the source again, as far as is wanted. Raises Mismatch."""
+        how = self._wanted.spec.verify
+        if how in ("", verify.NONE):
+            return
+        with self._believing():
+            verifying.check_source(
+                how,
+                way,
+                sums,
+                disk.source,
+                self._options,
+                earlier=_earlier(way, state),
+                is_running=is_running(disk),
+                look=self._look,
+            )
+
+    @contextmanager
+    def _believing(self) -> Iterator[None]:
+        """Stop to believe in what is on the target when it is not what it should be."""
+        try:
+            yield
         except Mismatch:
             # What is there is not believed any more: the next attempt begins the disk again.
             self._target.notes.clear(target.JOURNAL, target.SYNCED, target.REVISION)
@@ -285,7 +310,6 @@ class Transfer:
             )
             self._writer.conclude({**dict.fromkeys(nothing), "percent": "0%"})
             raise
-        return {"verified": done, "verifiedBytes": read}
 
     def _finish(
         self, disk: OpenDisk, way: Way, sums: checksum.Sums, verified: Mapping[str, Any]
@@ -346,6 +370,11 @@ class Transfer:
                 if time.monotonic() > deadline or self._stop.wait(0.5):
                     raise
                 log.warning("the status cannot be written yet: %s", fault)
+
+
+def _earlier(way: Way, state: State) -> Sequence[Extent]:
+    """Return what was copied by an earlier process, so that only its sum is known."""
+    return () if state is way.rest and not way.areas else state.extents
 
 
 def is_running(disk: OpenDisk) -> bool:

@@ -225,3 +225,25 @@ def test_last_state_when_the_target_lost_a_byte_is_refused_and_copied_anew(begin
     assert warm.status.checkpoint is None
     status = warm.copied(last)
     assert (status.verified, status.delta_bytes) == ("full", None)
+
+
+def test_source_that_gives_other_bytes_the_second_time_is_found(bench):
+    bench.vcenter.fault(match="/disk-0-flat", skip=2, count=1, corruptAt=70_000)
+    transfer = bench.wanted("small", verify="full")
+    assert bench.run(transfer) not in (0, 75)
+    assert "the source gives other bytes" in bench.condition(transfer, "VerificationFailed").message
+
+
+def test_change_tracking_that_leaves_something_out_is_found_before_the_cutover(begin, bench):
+    warm = begin("warm-lies", verify="full")
+    warm.copied(warm.take())
+    live = bench.vcenter.vm(warm.name)["disks"][0]["file"]
+    warm.take()
+    frozen = bench.vcenter.vm(warm.name)["snapshots"][warm.snapshot].values()
+    assert live not in frozen
+    for file in frozen:  # behind the back of the tracking
+        with open(file, "r+b") as changed:
+            changed.seek(5 * MIB)
+            changed.write(b"unseen")
+    assert bench.run(warm.transfer) not in (0, 75)
+    assert bench.condition(warm.transfer, "VerificationFailed") is not None
