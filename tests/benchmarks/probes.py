@@ -1,12 +1,13 @@
 """What is measured from inside a process: the pure limits, a copy with and without sums, a delta.
 
-    probes.py inflate DISK.vmdk     CPU seconds of nothing but inflating all grains
-    probes.py write DISK.raw OUT    CPU seconds of nothing but writing the disk's data
-    probes.py copy DISK.vmdk OUT 1  a copy, with (1) or without (0) sums
+    probes.py paired DISK.vmdk DISK.raw OUT N
+                                    CPU seconds of nothing but inflating all grains, of nothing but
+                                    writing the disk's data, of a copy with and without sums; N
+                                    rounds of all of them in turn
     probes.py delta URI OUT SIZE    1 % of the disk in extents of 64 KiB, from NBD
     probes.py range URL OUT N       a flat disk by HTTPS ranges over N connections
 
-Each prints one JSON object.
+Each prints JSON.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def probe_inflate(path: str) -> dict[str, float]:
+def inflating(path: str) -> float:
     """Inflate all grains from memory; the time counts nothing else."""
     content = memoryview(Path(path).read_bytes())
     places, at = [], 128 * 512
@@ -59,17 +60,17 @@ def probe_inflate(path: str) -> dict[str, float]:
     started = cpu_s()
     for start, size in places:
         inflate(content[start : start + size], GRAIN)
-    return {"cpu_s": cpu_s() - started, "bytes": float(len(places) * GRAIN)}
+    return cpu_s() - started
 
 
-def probe_write(path: str, out: str) -> dict[str, float]:
+def writing(path: str, out: str) -> float:
     """Write the disk's data from memory, 2 MiB at once."""
     buffer = bytearray(2 << 20)
     source = os.open(path, os.O_RDONLY)
     target = os.open(out, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     size = os.fstat(source).st_size
     os.ftruncate(target, size)
-    at, spent, total = 0, 0.0, 0
+    at, spent = 0, 0.0
     while at < size:
         try:
             low = os.lseek(source, at, os.SEEK_DATA)
@@ -83,17 +84,35 @@ def probe_write(path: str, out: str) -> dict[str, float]:
                 started = cpu_s()
                 os.pwritev(target, [view], start)
                 spent += cpu_s() - started
-                total += view.nbytes
         at = high
-    return {"cpu_s": spent, "bytes": float(total)}
+    os.close(source)
+    os.close(target)
+    os.unlink(out)
+    return spent
 
 
-def probe_copy(path: str, out: str, sums: str) -> dict[str, float]:
+def copying(path: str, out: str, *, sums: bool) -> float:
     """Copy with or without sums."""
     source, sink = VmdkStream(FileStream(path)), RawFileSink(out)
-    started, wall = cpu_s(), time.perf_counter()
-    pipeline.copy(source, sink, pipeline.Options(sums=sums == "1"))
-    return {"cpu_s": cpu_s() - started, "wall_s": time.perf_counter() - wall}
+    started = cpu_s()
+    pipeline.copy(source, sink, pipeline.Options(sums=sums))
+    spent = cpu_s() - started
+    source.close()
+    sink.close()
+    os.unlink(out)
+    return spent
+
+
+def probe_paired(vmdk: str, raw: str, out: str, rounds: str) -> list[dict[str, float]]:
+    """Measure the parts and the whole in turn, so that a busy moment meets all of them."""
+    found = []
+    for number in range(int(rounds)):
+        first = number % 2 == 0
+        one = {"inflate": inflating(vmdk), "write": writing(raw, out)}
+        for sums in (first, not first):
+            one["copy" if sums else "copy without sums"] = copying(vmdk, out, sums=sums)
+        found.append(one)
+    return found
 
 
 def probe_delta(uri: str, out: str, size: str) -> dict[str, float]:
