@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 
 from mtv import errors
-from mtv.api import apps, cdi, configuration, core, installation, kubevirt, meta, mtv
+from mtv.api import apps, cdi, configuration, core, forklift, installation, kubevirt, meta, mtv
 from mtv_operator.installation import documents, manifest
 from mtv_operator.installation.settings import MIGRATION_NAMESPACE, RUNTIME_NAMESPACE, Settings
 from mtv_operator.objects import Client
@@ -22,6 +23,7 @@ MANAGER = "mtv-install"
 POLL_S = 0.5
 DEFINED_S = 60.0  # until a kind that was just defined is served
 GONE_S = 180.0
+ENDED_S = 60.0  # for migrations that run
 DEPLOYED = "Deployed"
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/rolebindings"
 TRANSFER_ACCOUNT = "mtv-transfer"
@@ -29,6 +31,13 @@ VM_KINDS: tuple[type[meta.Object], ...] = (
     kubevirt.VirtualMachine,
     kubevirt.VirtualMachineInstance,
     kubevirt.VirtualMachineInstanceMigration,
+)
+# In this order: no schedule begins another, no plan goes while it runs.
+MIGRATION_KINDS: tuple[type[meta.Object], ...] = (
+    mtv.MigrationSchedule,
+    forklift.Migration,
+    forklift.Plan,
+    mtv.DiskTransfer,
 )
 OUR_LABELS = ("kubevirt.io/schedulable",)
 OUR_ANNOTATIONS = ("kubevirt.io/heartbeat", "mtv.dev/handler-port", "mtv.dev/kvm")
@@ -119,7 +128,7 @@ def remove(client: Client, settings: Settings, say: Say, *, delete_vms: bool) ->
         _release_claims(client)
     if settings.runtime:
         _remove_vms(client, say)
-    _remove_all(client, mtv.DiskTransfer)
+    _remove_migrations(client, say)
     if settings.runtime and settings.data_volumes:
         _remove_all(client, cdi.DataVolume)
     wanted = manifest.objects(settings)
@@ -130,6 +139,7 @@ def remove(client: Client, settings: Settings, say: Say, *, delete_vms: bool) ->
     for some in (keepers, workloads):
         _delete_and_wait(client, some, propagation="Foreground")
     say("what they registered, and kinds")
+    _let_go(client, settings)
     _remove_bindings(client)
     found = [one for one in reversed(wanted) if one not in workloads]
     last = [one for one in found if one["kind"] == "Namespace"]
@@ -159,6 +169,39 @@ def _remove_vms(client: Client, say: Say) -> None:
         _remove_all(client, kind)
 
 
+def _remove_migrations(client: Client, say: Say) -> None:
+    """Have mtv-controller end what runs, and tidy up in the source."""
+    for kind in MIGRATION_KINDS:
+        try:
+            _remove_all(client, kind, ENDED_S)
+        except errors.TargetUnavailable as fault:  # its source may not answer any more
+            say(f"{fault}: left behind in the source is what it made there")
+
+
+def _let_go(client: Client, settings: Settings) -> None:
+    """Take the finalizers off what is left of our kinds: nobody is there who would do it."""
+    for definition in manifest.definitions(settings.runtime):
+        spec = definition["spec"]
+        version = next(one["name"] for one in spec["versions"] if one["storage"])
+        base, plural = f"/apis/{spec['group']}/{version}", spec["names"]["plural"]
+        try:
+            found = client.raw("GET", f"{base}/{plural}")["items"]
+        except errors.NotFound:
+            continue
+        for one in found:
+            metadata = one["metadata"]
+            if not metadata.get("finalizers"):
+                continue
+            home = f"/namespaces/{metadata['namespace']}" if metadata.get("namespace") else ""
+            with contextlib.suppress(errors.NotFound):
+                client.raw(
+                    "PATCH",
+                    f"{base}{home}/{plural}/{metadata['name']}",
+                    {"metadata": {"finalizers": None}},
+                    content_type="application/merge-patch+json",
+                )
+
+
 def _release_claims(client: Client) -> None:
     """Have the claims of DataVolumes stay when those go."""
     for one in _list(client, core.PersistentVolumeClaim):
@@ -177,11 +220,11 @@ def _list(client: Client, kind: type[meta.Object]) -> Sequence[meta.Object]:
         return ()
 
 
-def _remove_all(client: Client, kind: type[meta.Object]) -> None:
+def _remove_all(client: Client, kind: type[meta.Object], within_s: float = GONE_S) -> None:
     """Delete all objects of a kind, and wait: their controllers must still run for that."""
     for one in _list(client, kind):
         client.delete(kind, one.metadata.name, one.metadata.namespace)
-    _wait(lambda: not _list(client, kind), f"{kind.kind_name()}s")
+    _wait(lambda: not _list(client, kind), f"{kind.kind_name()}s", within_s)
 
 
 def _remove_bindings(client: Client) -> None:
@@ -231,12 +274,12 @@ def _is_gone(client: Client, one: Document) -> bool:
     return False
 
 
-def _wait(gone: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + GONE_S
+def _wait(gone: Callable[[], bool], what: str, within_s: float = GONE_S) -> None:
+    deadline = time.monotonic() + within_s
     while not gone():
         if time.monotonic() > deadline:
             raise errors.TargetUnavailable(
-                f"{what}: still there after {GONE_S:.0f} s",
+                f"{what}: still there after {within_s:.0f} s",
                 hint="a finalizer may wait for somebody; the same `mtv uninstall` again goes on",
             )
         time.sleep(POLL_S)
