@@ -24,6 +24,7 @@ from mtv_operator.migration.world import World
 from mtv_operator.objects import Caches, Client, Key
 from mtv_operator.reconciling import Controller
 from mtv_operator.scheduling.controller import Schedules
+from mtv_operator.serving.exposition import Family
 from mtv_operator.virt_controller import controllers as virtual_machines
 
 Enqueue = Callable[[str, Key], None]
@@ -54,6 +55,9 @@ class Options:
     parts: tuple[str, ...] = DEFAULT_PARTS
     virt_operator: bool = False
     host_provider: bool = False
+    metrics_listen: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
     hook_folder: str = ""
 
 
@@ -64,6 +68,7 @@ class Assembled:
     controllers: tuple[Controller, ...]
     wire: Callable[[Enqueue], None]
     inventory_changed: Callable[[Enqueue, str], None]
+    metrics: Callable[[], list[Family]] = list
 
 
 def assemble(
@@ -93,8 +98,12 @@ def assemble(
         for part in parts:
             part.inventory_changed(enqueue, key)
 
-    controllers = tuple(one for part in parts for one in part.controllers)
-    return Assembled(controllers=controllers, wire=wire, inventory_changed=inventory_changed)
+    return Assembled(
+        controllers=tuple(one for part in parts for one in part.controllers),
+        wire=wire,
+        inventory_changed=inventory_changed,
+        metrics=lambda: [family for part in parts for family in part.metrics()],
+    )
 
 
 def _migration(
@@ -159,7 +168,10 @@ def _virtual_machines(client: Client, caches: Caches, options: Options) -> Assem
     )
     built = virtual_machines.build(client, caches, settings)
     return Assembled(
-        controllers=built.controllers, wire=built.wire, inventory_changed=lambda *_: None
+        controllers=built.controllers,
+        wire=built.wire,
+        inventory_changed=lambda *_: None,
+        metrics=built.metrics,
     )
 
 

@@ -24,6 +24,8 @@ from mtv_operator.controller.assembly import Options
 from mtv_operator.migration.inventory_cache import Inventories
 from mtv_operator.objects import Caches, Client, leading
 from mtv_operator.reconciling import Loop
+from mtv_operator.serving import observed
+from mtv_operator.serving.background import Background
 
 log = logging.getLogger("mtv-controller")
 
@@ -58,13 +60,19 @@ def reconcile(options: Options, stop: threading.Event) -> None:
         if not leads:
             return
         listener = _Listener()
-        with Inventories(listener) as inventories, Caches(client) as caches:
+        with (
+            contextlib.ExitStack() as stack,
+            Inventories(listener) as inventories,
+            Caches(client) as caches,
+        ):
             assembled = assembly.assemble(client, caches, inventories, options)
             loop = Loop(assembled.controllers, workers=options.workers, stop=stop)
             assembled.wire(loop.enqueue)
             listener.to(lambda key: assembled.inventory_changed(loop.enqueue, key))
             if options.host_provider:
                 _make_host_provider(client, options.namespace)
+            if options.metrics_listen:
+                stack.enter_context(_observed(client, options, assembled))
             caches.start()
             _wait_synced(caches, stop)
             if not stop.is_set():
@@ -79,6 +87,17 @@ def _make_host_provider(client: Client, namespace: str) -> None:
     spec = forklift.ProviderSpec(type="openshift", url="", secret=meta.ObjectReference())
     with contextlib.suppress(errors.AlreadyExists):
         client.create(forklift.Provider(metadata=metadata, spec=spec))
+
+
+def _observed(client: Client, options: Options, assembled: assembly.Assembled) -> Background:
+    """Return what answers /metrics and /healthz."""
+    application = observed.application(client, assembled.metrics)
+    return Background.at(
+        options.metrics_listen,
+        application,
+        certificate=options.tls_cert,
+        key=options.tls_key,
+    )
 
 
 class _Listener:
@@ -150,6 +169,12 @@ def _options(arguments: list[str]) -> Options:
         help="run hooks in a container engine of this machine, not as Jobs of the cluster; the "
         "files that they find are written here",
     )  # fmt: skip
+    parser.add_argument(
+        "--metrics-listen", default="", metavar="ADDRESS:PORT",
+        help="for /metrics and /healthz (default: they are not served)",
+    )  # fmt: skip
+    parser.add_argument("--tls-cert", default="", metavar="FILE", help="certificate for these")
+    parser.add_argument("--tls-key", default="", metavar="FILE", help="its key")
     parser.add_argument(
         "--virt-operator", action="store_true",
         help="a virt-operator writes the status of the KubeVirt object",

@@ -19,6 +19,7 @@ from mtv_operator.serving import server, tls
 log = logging.getLogger(__name__)
 
 START_S = 10.0
+MOST_PORT = 65535
 
 
 class Background:
@@ -64,6 +65,19 @@ class Background:
         self._thread = threading.Thread(target=self._run, name="server", daemon=True)
         self._ended = threading.Event()
         self.address = f"{host}:{port}"
+
+    @classmethod
+    def at(cls, listen: str, application: ASGIApp, *, certificate: str = "", key: str = "") -> Self:
+        """Return the application at `host:port`, for clients without certificates.
+
+        Raises BadInput for an address that is none.
+        """
+        host, _, port = listen.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > MOST_PORT:
+            raise errors.BadInput(f"{listen!r} is not ADDRESS:PORT", field="--metrics-listen")
+        return cls(
+            application, host=host.strip("[]"), port=int(port), certificate=certificate, key=key
+        )
 
     def _run(self) -> None:
         try:

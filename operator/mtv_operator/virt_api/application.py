@@ -18,7 +18,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from mtv_operator.serving import tls
+from mtv_operator.serving import observed, tls
+from mtv_operator.serving.exposition import Family, Sample
 from mtv_operator.virt_api import (
     admission,
     authorization,
@@ -57,7 +58,7 @@ class Application:
             Route("/", _document({"paths": ["/apis", ROOT, "/healthz", "/openapi/v2"]})),
             Route("/apis", _document(discovery.groups())),
             Route(ROOT, _document(discovery.group())),
-            Route("/healthz", _healthy),
+            *observed.routes(self.backend.client, _metrics),
             Route("/openapi/v2", _document(discovery.openapi_v2())),
             Route("/openapi/v3", _document(discovery.openapi_v3_index())),
         ]
@@ -213,6 +214,11 @@ def _document(document: Mapping[str, object]) -> Endpoint:
         return JSONResponse(document)
 
     return endpoint
+
+
+def _metrics() -> list[Family]:
+    ready = Family("kubevirt_virt_api_ready_status", "virt-api answers.", samples=(Sample(1),))
+    return [Family("kubevirt_virt_api_up", "virt-api runs.", samples=(Sample(1),)), ready]
 
 
 async def _healthy(request: Request) -> Response:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from mtv.api import cdi, core, installation, kubevirt, well_known
 from mtv_operator.objects import Cache, Caches, Client, Key
 from mtv_operator.reconciling import Controller
-from mtv_operator.virt_controller import data_volume_templates, hotplug, instance
+from mtv_operator.serving.exposition import Family
+from mtv_operator.virt_controller import data_volume_templates, hotplug, instance, metrics
 from mtv_operator.virt_controller.instance_controller import InstanceController
 from mtv_operator.virt_controller.migration_controller import (
     EvacuationController,
@@ -60,6 +61,7 @@ class Built:
 
     controllers: tuple[Controller, ...]
     wire: Callable[[Enqueue], None]
+    metrics: Callable[[], list[Family]]
 
 
 def build(client: Client, caches: Caches, settings: Settings) -> Built:
@@ -112,7 +114,19 @@ def build(client: Client, caches: Caches, settings: Settings) -> Built:
             name = InstallationController.name
             world.installations.on_change(lambda key, _: enqueue(name, key))
 
-    return Built(controllers=found, wire=wire)
+    transitions = metrics.Transitions()
+    world.instances.on_change(transitions.look)
+
+    def measured() -> list[Family]:
+        seen = metrics.Seen(
+            vms=world.vms.list(),
+            instances=world.instances.list(),
+            migrations=world.migrations.list(),
+            version=settings.version,
+        )
+        return [*metrics.families(seen), *transitions.families()]
+
+    return Built(controllers=found, wire=wire, metrics=measured)
 
 
 def _wire(world: World, enqueue: Enqueue) -> None:

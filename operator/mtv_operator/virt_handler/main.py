@@ -15,12 +15,13 @@ from mtv import errors
 from mtv.api import configuration, installation, kubevirt, well_known
 from mtv_operator.objects import Caches, Client, Key
 from mtv_operator.reconciling import Loop
-from mtv_operator.serving import tls
+from mtv_operator.serving import observed, tls
 from mtv_operator.serving.background import Background
 from mtv_operator.virt_handler import (
     device_plugins,
     instances,
     kvm_probe,
+    metrics,
     migrations,
     node_report,
 )
@@ -57,6 +58,7 @@ class Settings:
     client_ca: str
     clients: frozenset[str]
     emulation: Policy
+    metrics: str
 
 
 def parse(arguments: list[str]) -> Settings:
@@ -90,6 +92,10 @@ def parse(arguments: list[str]) -> Settings:
         help="auto, allow: emulate where KVM is not usable; never: only where the KubeVirt object "
         "says useEmulation (the default)",
     )  # fmt: skip
+    add(
+        "--metrics-listen", default="", metavar="ADDRESS:PORT",
+        help="for /metrics and /healthz (default: they are not served)",
+    )  # fmt: skip
     given = parser.parse_args(arguments)
     host, _, port = given.listen.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
@@ -115,6 +121,7 @@ def parse(arguments: list[str]) -> Settings:
         client_ca=given.client_ca,
         clients=frozenset(given.client_name or CLIENTS),
         emulation=given.emulation,
+        metrics=given.metrics_listen,
     )
 
 
@@ -170,6 +177,12 @@ def serve(settings: Settings, stop: threading.Event) -> None:
                 ),
             )
         )
+        if settings.metrics:
+            scrape = observed.application(
+                client, lambda: metrics.collect(settings.node, vmis.list(), control.socket_of)
+            )
+            pair = {"certificate": settings.certificate, "key": settings.key}
+            stack.enter_context(Background.at(settings.metrics, scrape, **pair))
         takes_plugins = device_plugins.takes_plugins(settings.kubelet_root)
         report = NodeReport(
             client=client,

@@ -294,6 +294,13 @@ class GetDomain(_Request, frozen=True, kw_only=True, tag=True):
     """Ask for the state."""
 
 
+class GetDomainStats(_Request, frozen=True, kw_only=True, tag=True):
+    """Ask for libvirt's figures of the domain; the reply has them in `stats`, by libvirt's names.
+
+    Nothing waits for the guest, and the memory that it dirties is not probed: that disturbs it.
+    """
+
+
 class GetGuestInfo(_Request, frozen=True, kw_only=True, tag=True):
     """Ask the guest agent now; the reply is the state with a fresh `guest`."""
 
@@ -384,6 +391,7 @@ Request = (
     | Freeze
     | Unfreeze
     | GetDomain
+    | GetDomainStats
     | GetGuestInfo
     | RunInGuest
     | AttachDisk
@@ -403,6 +411,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
     domain: Domain | None = None
     capabilities: dict[str, bytes] | None = None
     picture: bytes = b""  # a portable pixmap
+    stats: dict[str, int | float | str] = {}
     exit_code: int = 0
     output: str = ""
     launcher_pid: int = 0

@@ -125,10 +125,13 @@ class Server:
     def _perform(self, request: Request) -> Reply:
         """Do what was asked for and return the state after it."""
         machine, capabilities, picture = self.machine, None, b""
+        stats: dict[str, int | float | str] = {}
         ended = guest_agent.Ended(exit_code=0, output="")
         match request:
             case protocol.Ping() | protocol.GetDomain() | protocol.Watch():
                 pass
+            case protocol.GetDomainStats():
+                stats = machine.hypervisor.stats()
             case protocol.SyncVirtualMachine():
                 machine.sync(request.vmi, request.options)
             case protocol.Shutdown():
@@ -176,6 +179,7 @@ class Server:
             domain=machine.state.domain,
             capabilities=capabilities,
             picture=picture,
+            stats=stats,
             exit_code=ended.exit_code,
             output=ended.output,
             launcher_pid=os.getpid(),

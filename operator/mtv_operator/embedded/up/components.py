@@ -8,7 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mtv_operator.embedded.up.credentials import Credentials
-from mtv_operator.embedded.up.settings import HANDLER_PORT, VIRT_API_PORT, Settings
+from mtv_operator.embedded.up.settings import (
+    CONTROLLER_METRICS_PORT,
+    HANDLER_METRICS_PORT,
+    HANDLER_PORT,
+    VIRT_API_PORT,
+    Settings,
+)
 from mtv_operator.embedded.up.supervisor import Component
 
 # glibc gives each thread an arena of its own; two are enough and save half the memory.
@@ -37,6 +43,9 @@ def build(settings: Settings, credentials: Credentials) -> list[Component]:
             *("--transfer-host-network", *kubeconfig["controller"]),
             *("--controllers", "migration,virtual-machines,data-volumes"),
             *("--hook-folder", f"{settings.data_dir}/hooks"),
+            *("--metrics-listen", f"{settings.network.gateway}:{CONTROLLER_METRICS_PORT}"),
+            *("--tls-cert", str(credentials.virt_api.certificate)),
+            *("--tls-key", str(credentials.virt_api.key)),
         ),
         _after("virt-api", "virt-api", *_virt_api(settings, credentials, kubeconfig)),
         _after("inventory", "mtv-inventory", *_inventory(settings, credentials, kubeconfig)),
@@ -132,6 +141,7 @@ def _handler(
         *("--tls-key", str(pair.key)),
         *("--client-ca", str(credentials.ca)),
         *("--kvm-verdict", str(settings.kvm_verdict)),
+        *("--metrics-listen", f"{settings.node_address(index)}:{HANDLER_METRICS_PORT}"),
     )
     component = _after(f"virt-handler-{name}", "virt-handler", *arguments)
     namespace = settings.node_namespace(name, index)

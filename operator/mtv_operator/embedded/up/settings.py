@@ -20,6 +20,8 @@ KUBELET_PORT = 10250  # as on every Kubernetes node
 HANDLER_PORT = 8186  # as KubeVirt's virt-handler
 VIRT_API_PORT = 8443
 INVENTORY_PORT = 8444  # Forklift's is 8443, which virt-api has here
+# Upstream's metrics are on 8443 too, in pods of their own.
+CONTROLLER_METRICS_PORT, HANDLER_METRICS_PORT = 8445, 8446
 MAX_BRIDGE = 10  # the kernel allows 15 characters, and the ports of nodes add some
 
 Emulation = Literal["auto", "allow", "never"]
