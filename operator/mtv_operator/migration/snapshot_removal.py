@@ -20,6 +20,7 @@ from mtv_operator.migration.vm_scene import LOOK_S, Advance, Scene
 
 LEFT = "SnapshotsLeft"
 PATIENCE_S = 120.0  # so long a VM that is at its end waits for vSphere
+MOST_LEFT = 2  # at a source, while precopies go on
 BACK_OFF_S = (2.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0)
 
 
@@ -67,10 +68,10 @@ def at_the_end(scene: Scene, vm: forklift.VMStatus, now: datetime) -> tuple[Remo
     removal = of(scene, vm, now)
     if removal.gone:
         return _with(removal, progress.unnoted(removal.vm, LEFT, now)), True
-    noted = conditions.find(vm.conditions, LEFT)
-    over = noted is not None and conditions.seconds_since(noted.last_transition_time, now)
-    ready = removal.fault is not None or (noted is not None and over > PATIENCE_S)
-    return _with(removal, _noted(removal, now)), ready
+    known = conditions.find(vm.conditions, LEFT)
+    waited_s = conditions.seconds_since(known.last_transition_time, now) if known else 0.0
+    ready = removal.fault is not None or waited_s > PATIENCE_S
+    return _with(removal, noted(removal, now)), ready
 
 
 def afterwards(scene: Scene, vm: forklift.VMStatus, now: datetime) -> Advance:
@@ -92,7 +93,17 @@ def of_run(
     return changed, todo, min(waits, default=None)
 
 
-def _noted(removal: Removal, now: datetime) -> forklift.VMStatus:
+def may_stay(removal: Removal, *, cuts: bool) -> bool:
+    """Tell whether another snapshot may be taken on top of those that are left.
+
+    When vSphere refuses to remove them, and not too many of them: each makes the VM slower.
+    """
+    refused = isinstance(removal.fault, errors.NeedsOperator)
+    return refused and len(warm.unremoved(removal.vm)) < MOST_LEFT + cuts
+
+
+def noted(removal: Removal, now: datetime) -> forklift.VMStatus:
+    """Say which snapshots are left, and why."""
     names = ", ".join(str(one.name) for one in warm.unremoved(removal.vm))
     text = f"these snapshots are being removed from the source: {names}"
     if removal.fault is not None:

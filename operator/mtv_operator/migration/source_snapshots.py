@@ -102,7 +102,13 @@ def _begin(session: Session, action: actions.TakeSnapshot, own: Seen, now: datet
             if not at_rest:
                 raise
             at_rest, why_not = False, str(fault)
-    task = snapshots.begin_taking(session, Moref(action.vm_id), action.name, quiesce=at_rest)
+    try:
+        task = snapshots.begin_taking(session, Moref(action.vm_id), action.name, quiesce=at_rest)
+    except errors.SourceRefused as fault:
+        if not at_rest:
+            raise
+        at_rest, why_not = False, str(fault)
+        task = snapshots.begin_taking(session, Moref(action.vm_id), action.name, quiesce=False)
     return replace(own, at=now, task=task, quiesced=at_rest, why_not=why_not, fault=None)
 
 

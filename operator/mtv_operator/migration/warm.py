@@ -21,7 +21,7 @@ from mtv.providers.vsphere import snapshots
 from mtv_operator.migration import conditions
 
 INTERVAL_S = 3600  # between precopies, where the plan says nothing; Forklift's default
-MOST_KEPT = 20  # precopies in the record: a VM may wait for weeks
+MOST_KEPT = 6  # precopies in the record: a VM may wait for weeks, and a plan have many of them
 replace = msgspec.structs.replace
 
 
@@ -67,7 +67,8 @@ def begun(vm: forklift.VMStatus, plan_uid: str, now: datetime) -> forklift.VMSta
     numbers = [int((one.name or "-0").rpartition("-")[2]) for one in record.precopies]
     name = snapshots.name_of(identifier(plan_uid, vm.id or ""), max(numbers, default=0) + 1)
     precopy = forklift.Precopy(name=name, start=conditions.timestamp(now))
-    old = record.precopies
+    old = tuple(replace(one, deltas=()) if one.removed else one for one in record.precopies[:-1])
+    old = (*old, *record.precopies[-1:])
     while len(old) >= MOST_KEPT and old[0].removed:
         old = old[1:]
     return replace(vm, warm=replace(record, precopies=(*old, precopy), next_precopy_at=None))

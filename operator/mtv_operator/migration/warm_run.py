@@ -65,7 +65,7 @@ def _create_initial_snapshot(
     scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: datetime
 ) -> Advance:
     removal = snapshot_removal.of(scene, vm, now)  # what a run before this one has left
-    if not removal.gone and removal.fault is None:
+    if not removal.gone and not snapshot_removal.may_stay(removal, cuts=False):
         return Advance(vm=removal.vm, actions=removal.actions, requeue_after_s=removal.wait_s)
     return _create_snapshot(scene, removal.vm, planned, now)
 
@@ -239,9 +239,13 @@ def _wait_for_previous_snapshot_removal(
     """Wait until vSphere is done with it: it does one thing at a time, and no more at the end."""
     removal = snapshot_removal.of(scene, vm, now)
     vm = removal.vm
-    if not removal.gone and removal.fault is None:
+    cuts = cutover.may_cut(scene, vm, planned, now)
+    if removal.gone:
+        vm = progress.unnoted(vm, snapshot_removal.LEFT, now)
+    elif not snapshot_removal.may_stay(removal, cuts=cuts):
+        vm = snapshot_removal.noted(removal, now) if removal.fault else vm
         return Advance(vm=vm, actions=removal.actions, requeue_after_s=removal.wait_s)
-    if cutover.may_cut(scene, vm, planned, now):
+    if cuts:
         vm = cutover.with_prediction(scene, vm, planned, now)
         return Advance(vm=progress.entered(vm, Phase.STORE_POWER_STATE, now))
     return Advance(vm=vm_scene.onward(vm, now))

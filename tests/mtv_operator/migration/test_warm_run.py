@@ -104,9 +104,9 @@ def test_a_vm_that_writes_all_the_time_is_whole_at_the_target(spec: dict[str, An
     for precopy in found.precopies:
         assert all((precopy.start, precopy.end, precopy.removed, precopy.snapshot))
         assert precopy.create_task_id == "task-1"
-        (delta,) = precopy.deltas
-        assert delta.disk == "[ds1] web1/web1.vmdk"
-        assert delta.delta_id.startswith("52 aa/")
+    (delta,) = found.precopies[-1].deltas
+    assert delta.disk == "[ds1] web1/web1.vmdk"
+    assert delta.delta_id.startswith("52 aa/")
     (made,) = simulation.transfers.values()
     assert made.status is not None
     assert made.status.checkpoint == made.spec.checkpoint
@@ -331,6 +331,35 @@ def test_a_snapshot_that_is_not_removed_is_reaped_when_the_vm_has_long_moved() -
     assert left(simulation) == []
     assert "SnapshotsLeft" not in simulation.vm_conditions()
     assert all(one.removed for one in record(simulation).precopies)
+
+
+def test_snapshots_that_cannot_be_removed_do_not_pile_up() -> None:
+    simulation = warm()
+    simulation.start()
+    simulation.snapshots.refuses["RemoveSnapshots"] = errors.SourceRefused("the disk is locked")
+    for _ in range(10):
+        busy(simulation, 60)
+    assert len(left(simulation)) == 2
+    assert "SnapshotsLeft" in simulation.vm_conditions()
+    cut(simulation, cutover=at(0))
+    busy(simulation, 400)
+    assert outcome(simulation) == "Succeeded"
+    assert len(left(simulation)) == 3
+    simulation.snapshots.refuses.clear()
+    busy(simulation, 400)
+    assert left(simulation) == []
+
+
+def test_the_record_stays_small_however_long_a_vm_waits() -> None:
+    simulation = warm(precopyIntervalSeconds=10)
+    simulation.start()
+    busy(simulation, 400)
+    found = record(simulation)
+    assert found.successes > 10
+    assert len(found.precopies) <= 6
+    assert [bool(one.deltas) for one in found.precopies[:-2]] == [False] * (
+        len(found.precopies) - 2
+    )
 
 
 def test_a_plan_that_is_deleted_takes_its_snapshot_along() -> None:
