@@ -57,6 +57,7 @@ class Configuration:
     image_pull_policy: str = "IfNotPresent"
     node_selectors: tuple[tuple[str, str], ...] = ()
     feature_gates: frozenset[str] = frozenset()
+    vm_state_storage_class: str | None = None
 
 
 DEFAULT = Configuration()
@@ -84,6 +85,7 @@ def of(kubevirt: installation.KubeVirt | None) -> Configuration:
         image_pull_policy=found.image_pull_policy or DEFAULT.image_pull_policy,
         node_selectors=tuple(sorted(developer.node_selectors.items())),
         feature_gates=frozenset(developer.feature_gates) - {*developer.disabled_feature_gates},
+        vm_state_storage_class=found.vm_state_storage_class or None,
     )
 
 

@@ -85,6 +85,7 @@ VIRTUAL_MACHINES = [
     rule("", "pods/status", "get", "patch", "update"),
     rule("", "pods/eviction", "create"),
     rule("", "nodes namespaces persistentvolumeclaims persistentvolumes", *READ),
+    rule("", "persistentvolumeclaims", "create"),
     rule("", "nodes", "patch"),
     rule("cdi.kubevirt.io", "datavolumes", "get", "list", "watch", "create"),
     rule("policy", "poddisruptionbudgets", *ALL),

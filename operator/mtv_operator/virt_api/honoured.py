@@ -17,13 +17,16 @@ affinity.* architecture dnsConfig.* dnsPolicy evictionStrategy hostname nodeSele
 priorityClassName
 schedulerName serviceAccountName startStrategy subdomain terminationGracePeriodSeconds
 tolerations[].* topologySpreadConstraints[].*
+accessCredentials[].sshPublicKey.source.*
+accessCredentials[].sshPublicKey.propagationMethod.noCloud.*
+accessCredentials[].sshPublicKey.propagationMethod.configDrive.*
 livenessProbe.httpGet.* livenessProbe.tcpSocket.* livenessProbe.initialDelaySeconds
 livenessProbe.timeoutSeconds livenessProbe.periodSeconds livenessProbe.successThreshold
-livenessProbe.failureThreshold
+livenessProbe.failureThreshold livenessProbe.exec.* livenessProbe.guestAgentPing.*
 readinessProbe.httpGet.* readinessProbe.tcpSocket.* readinessProbe.initialDelaySeconds
 readinessProbe.timeoutSeconds readinessProbe.periodSeconds readinessProbe.successThreshold
-readinessProbe.failureThreshold
-networks[].name networks[].pod.vmNetworkCIDR
+readinessProbe.failureThreshold readinessProbe.exec.* readinessProbe.guestAgentPing.*
+networks[].name networks[].pod.vmNetworkCIDR networks[].multus.networkName
 volumes[].name
 volumes[].persistentVolumeClaim.claimName volumes[].persistentVolumeClaim.readOnly
 volumes[].dataVolume.name volumes[].dataVolume.hotpluggable volumes[].emptyDisk.capacity
@@ -38,7 +41,7 @@ domain.cpu.cores domain.cpu.sockets domain.cpu.threads domain.cpu.maxSockets dom
 domain.cpu.features[].*
 domain.features.* domain.rebootPolicy
 domain.firmware.uuid domain.firmware.serial domain.firmware.bootloader.bios.useSerial
-domain.firmware.bootloader.efi.secureBoot
+domain.firmware.bootloader.efi.secureBoot domain.firmware.bootloader.efi.persistent
 domain.machine.type
 domain.memory.guest domain.memory.hugepages.* domain.memory.reservedOverhead.addedOverhead
 domain.resources.*
@@ -47,7 +50,8 @@ domain.devices.autoattachMemBalloon domain.devices.autoattachPodInterface
 domain.devices.autoattachSerialConsole domain.devices.blockMultiQueue
 domain.devices.inputs[].* domain.devices.logSerialConsole
 domain.devices.networkInterfaceMultiqueue domain.devices.panicDevices[].* domain.devices.rng.*
-domain.devices.sound.* domain.devices.tpm.enabled domain.devices.useVirtioTransitional
+domain.devices.sound.* domain.devices.tpm.enabled domain.devices.tpm.persistent
+domain.devices.useVirtioTransitional
 domain.devices.video.type domain.devices.watchdog.*
 domain.devices.disks[].name domain.devices.disks[].bootOrder domain.devices.disks[].cache
 domain.devices.disks[].cdrom.* domain.devices.disks[].disk.bus domain.devices.disks[].disk.readonly
@@ -55,7 +59,8 @@ domain.devices.disks[].lun.bus domain.devices.disks[].lun.readonly
 domain.devices.disks[].errorPolicy domain.devices.disks[].io domain.devices.disks[].serial
 domain.devices.disks[].shareable domain.devices.disks[].blockSize.custom.*
 domain.devices.interfaces[].name domain.devices.interfaces[].masquerade.*
-domain.devices.interfaces[].model domain.devices.interfaces[].macAddress
+domain.devices.interfaces[].bridge.* domain.devices.interfaces[].model
+domain.devices.interfaces[].macAddress
 domain.devices.interfaces[].bootOrder domain.devices.interfaces[].acpiIndex
 domain.devices.interfaces[].pciAddress domain.devices.interfaces[].state
 domain.devices.interfaces[].ports[].* domain.devices.interfaces[].portRanges[].*

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime
 from typing import assert_never
 
@@ -10,7 +11,13 @@ import msgspec
 from mtv import errors
 from mtv.api import configuration, core, installation, json_patch, kubevirt, well_known
 from mtv_operator.objects import Cache, Client, Key
-from mtv_operator.virt_controller import conditions, instance, phases, virtual_machine
+from mtv_operator.virt_controller import (
+    backend_storage,
+    conditions,
+    instance,
+    phases,
+    virtual_machine,
+)
 from mtv_operator.virt_controller.instance import Observed, Vmi
 
 COMPONENT = "virtualmachine-controller"
@@ -117,9 +124,20 @@ class InstanceController:
             case _:
                 assert_never(action)
 
+    def _create_state(self, observed: Observed) -> None:
+        """Make the claim for what the VM keeps beside its disks; one that is there is kept."""
+        settings = observed.configuration
+        wanted = backend_storage.claim(
+            observed.instance, settings.vm_state_storage_class, observed.claims
+        )
+        if wanted is not None:
+            with contextlib.suppress(errors.AlreadyExists):
+                self._client.create(wanted)
+
     def _create(self, observed: Observed, pod: core.Pod) -> None:
         found = observed.instance
         try:
+            self._create_state(observed)
             self._client.create(pod)
         except errors.AlreadyExists:
             return  # made by an earlier pass; its name is ours alone

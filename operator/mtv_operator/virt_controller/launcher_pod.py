@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mtv.api import core, kubevirt, meta, well_known
 from mtv.api.configuration import Configuration
-from mtv_operator.virt_controller import launcher_resources, launcher_volumes
+from mtv_operator.virt_controller import backend_storage, launcher_resources, launcher_volumes
 from mtv_operator.virt_controller.launcher_resources import Offers
 from mtv_operator.virt_launcher import cloud_init
 
@@ -126,7 +126,7 @@ def _attachments(instance: kubevirt.VirtualMachineInstance) -> list[dict[str, st
 
 def _spec(instance: kubevirt.VirtualMachineInstance, around: Surroundings) -> core.PodSpec:
     spec = instance.spec
-    attached = launcher_volumes.of(spec, around.claims)
+    attached = [*launcher_volumes.of(spec, around.claims), *backend_storage.attached(instance)]
     grace_s = spec.termination_grace_period_seconds
     return core.PodSpec(
         containers=(_compute(instance, around, attached),),

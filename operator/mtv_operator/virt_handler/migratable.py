@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mtv.api import kubevirt
+from mtv_operator.virt_launcher import persistent_state
 
 Vmi = kubevirt.VirtualMachineInstance
 Condition = kubevirt.VirtualMachineInstanceCondition
@@ -18,7 +19,7 @@ SHARED = "ReadWriteMany"
 
 def condition(vmi: Vmi) -> Condition:
     """Return the condition LiveMigratable."""
-    for judge in (_network, _devices, _disks):
+    for judge in (_network, _devices, _state, _disks):
         fault = judge(vmi)
         if fault is not None:
             reason, message = fault
@@ -49,6 +50,16 @@ def _devices(vmi: Vmi) -> tuple[str, str] | None:
     devices = vmi.spec.domain.devices
     if devices.host_devices or devices.gpus:
         return ("HostDeviceNotLiveMigratable", "VMI uses a PCI host devices")
+    return None
+
+
+def _state(vmi: Vmi) -> tuple[str, str] | None:
+    if persistent_state.needed(vmi.spec.domain):
+        return (
+            "DisksNotLiveMigratable",
+            "cannot migrate VMI: it keeps EFI variables or a TPM on a claim, and those cannot go "
+            "along yet",
+        )
     return None
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from mtv.api import kubevirt
-from mtv_operator.virt_launcher import cloud_init, dhcp, images
+from mtv_operator.virt_launcher import cloud_init, dhcp, images, persistent_state
 from mtv_operator.virt_launcher.domain.context import Accelerator, Context, Image, Tap
 from mtv_operator.virt_launcher.protocol import GuestNetwork, Options
 from mtv_operator.virt_launcher.volumes import Paths
 
 SERIAL_LOG = "virt-serial0-log"
+TPM_FOLDER = "config/libvirt/qemu/swtpm"  # libvirt's, below its own folder
 
 
 def private_folder(vmi: kubevirt.VirtualMachineInstance, paths: Paths) -> Path:
@@ -30,8 +31,8 @@ def context(
     """Return what the domain's XML needs besides the VMI; makes the folders it names."""
     private = private_folder(vmi, paths)
     private.mkdir(parents=True, exist_ok=True)
-    nvram = paths.private / f"libvirt/qemu/nvram/{vmi.metadata.name}_VARS.fd"
-    nvram.parent.mkdir(parents=True, exist_ok=True)
+    nvram = persistent_state.variables(vmi, paths.private)
+    persistent_state.place_tpm(vmi, paths.private, paths.libvirt / TPM_FOLDER)
     taps = {
         tap.interface: Tap(
             device=tap.device, mac=tap.mac, mtu=tap.mtu, queues=tap.queues, vhost=tap.vhost

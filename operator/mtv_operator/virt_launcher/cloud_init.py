@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -39,10 +39,19 @@ def no_cloud(
     volume: str,
     source: kubevirt.CloudInitNoCloudSource,
     secrets: Mapping[str, bytes],
+    keys: Sequence[str] = (),
 ) -> dict[str, bytes]:
-    """Return the files of a NoCloud seed. `secrets` are the contents of the referred Secrets."""
+    """Return the files of a NoCloud seed. `secrets` are the contents of the referred Secrets.
+
+    `keys` are public keys that cloud-init lets in by ssh.
+    """
     user, network = _texts(volume, source, secrets)
-    meta = {"instance-id": firmware.system_uuid(vmi), "local-hostname": hostname(vmi)}
+    meta: dict[str, object] = {
+        "instance-id": firmware.system_uuid(vmi),
+        "local-hostname": hostname(vmi),
+    }
+    if keys:
+        meta["public-keys"] = _numbered(keys)
     files = {
         "meta-data": msgspec.json.encode(meta) + b"\n",  # JSON is YAML, and needs no quoting rules
         "user-data": user if user is not None else b"#cloud-config\n{}\n",
@@ -57,11 +66,19 @@ def config_drive(
     volume: str,
     source: kubevirt.CloudInitConfigDriveSource,
     secrets: Mapping[str, bytes],
+    keys: Sequence[str] = (),
 ) -> dict[str, bytes]:
     """Return the files of an OpenStack config drive."""
     user, network = _texts(volume, source, secrets)
     uuid, name = firmware.system_uuid(vmi), hostname(vmi)
-    meta = {"instance_id": uuid, "uuid": uuid, "hostname": name, "local_hostname": name}
+    meta: dict[str, object] = {
+        "instance_id": uuid,
+        "uuid": uuid,
+        "hostname": name,
+        "local_hostname": name,
+    }
+    if keys:
+        meta["public_keys"] = _numbered(keys)
     folder = "openstack/latest"
     files = {f"{folder}/meta_data.json": msgspec.json.encode(meta)}
     if user is not None:
@@ -69,6 +86,10 @@ def config_drive(
     if network is not None:
         files[f"{folder}/network_data.json"] = network
     return files
+
+
+def _numbered(keys: Sequence[str]) -> dict[str, str]:
+    return {str(number): key for number, key in enumerate(keys)}
 
 
 def _texts(

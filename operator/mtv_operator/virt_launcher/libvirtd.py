@@ -33,6 +33,7 @@ remember_owner = 0
 namespaces = []
 security_driver = "none"
 cgroup_controllers = []
+seccomp_sandbox = 1
 max_core = 0
 """
 

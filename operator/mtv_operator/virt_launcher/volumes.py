@@ -6,6 +6,7 @@ Paths are upstream's, so that a pod made for one runtime is understood by the ot
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from mtv.api import kubevirt, quantities
 from mtv_operator.virt_launcher import cloud_init, images, iso
 from mtv_operator.virt_launcher.domain.context import Image
 from mtv_operator.virt_launcher.protocol import Options
+
+Propagation = kubevirt.SSHPublicKeyAccessCredentialPropagationMethod
+ACCESS_SUFFIX = "-access-cred"  # of the folder that a Secret with keys is mounted at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +122,14 @@ class _Preparation:
 
     def _no_cloud(self, source: kubevirt.CloudInitNoCloudSource) -> Image:
         secrets = self._seed_secrets()
-        files = cloud_init.no_cloud(self.vmi, self.volume.name, source, secrets)
+        keys = self._keys(lambda method: method.no_cloud is not None)
+        files = cloud_init.no_cloud(self.vmi, self.volume.name, source, secrets, keys)
         return self._seed("noCloud.iso", cloud_init.NO_CLOUD_LABEL, files)
 
     def _config_drive(self, source: kubevirt.CloudInitConfigDriveSource) -> Image:
         secrets = self._seed_secrets()
-        files = cloud_init.config_drive(self.vmi, self.volume.name, source, secrets)
+        keys = self._keys(lambda method: method.config_drive is not None)
+        files = cloud_init.config_drive(self.vmi, self.volume.name, source, secrets, keys)
         return self._seed("configdrive.iso", cloud_init.CONFIG_DRIVE_LABEL, files)
 
     def _seed(self, name: str, label: str, files: dict[str, bytes]) -> Image:
@@ -177,6 +183,20 @@ class _Preparation:
         folder = self.paths.private / "secret"
         found = [read_folder(folder / f"{self.volume.name}-{kind}") for kind in ("udata", "ndata")]
         return {name: content for files in found for name, content in (files or {}).items()}
+
+    def _keys(self, by: Callable[[Propagation], bool]) -> list[str]:
+        """Return the public keys that the guest is to be given in the way that `by` chooses."""
+        found: list[str] = []
+        for one in self.vmi.spec.access_credentials:
+            key = one.ssh_public_key
+            secret = key.source.secret if key is not None else None
+            if key is None or secret is None or not by(key.propagation_method):
+                continue
+            folder = self.paths.private / f"secret/{secret.secret_name}{ACCESS_SUFFIX}"
+            for content in (read_folder(folder) or {}).values():
+                lines = content.decode("utf-8", "replace").splitlines()
+                found += (line.strip() for line in lines if line.strip())
+        return found
 
     def _iso(self, path: Path, label: str, files: dict[str, bytes]) -> Image:
         if not path.exists():

@@ -9,7 +9,12 @@ import yaml
 from kubevirt_objects import claim, instance, instance_spec
 
 from mtv.api import configuration, installation, kubevirt, quantities, well_known
-from mtv_operator.virt_controller import launcher_pod, launcher_resources, launcher_volumes
+from mtv_operator.virt_controller import (
+    backend_storage,
+    launcher_pod,
+    launcher_resources,
+    launcher_volumes,
+)
 from mtv_operator.virt_controller.launcher_resources import Offers
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -123,6 +128,52 @@ def test_what_the_agent_is_asked_is_an_exec_probe_of_the_pod(probe, command):
         *command,
     ]
     assert asked.timeout_seconds == 3 + launcher_pod.PROBE_START_S
+
+
+PERSISTENT = {
+    "EFI variables": {"firmware": {"bootloader": {"efi": {"persistent": True}}}},
+    "a TPM": {"devices": {**instance_spec()["domain"]["devices"], "tpm": {"persistent": True}}},
+}
+
+
+@pytest.mark.parametrize("domain", PERSISTENT.values(), ids=PERSISTENT)
+def test_what_outlives_the_pod_is_on_a_claim_of_the_vm(domain):
+    spec = _spec(domain=domain)
+    found = msgspec.structs.replace(instance("Pending"), spec=spec)
+
+    made = backend_storage.claim(found, None, {"web1-root": claim()})
+    pod = _built(spec)
+
+    assert made is not None
+    assert made.metadata.name == "persistent-state-for-web1"
+    assert [one.kind for one in made.metadata.owner_references] == ["VirtualMachine"]
+    assert made.spec.access_modes == ("ReadWriteOnce",)
+    sources = {one.name: one.persistent_volume_claim for one in pod.spec.volumes}
+    assert sources["vm-state"].claim_name == made.metadata.name
+    mounts = {one.name: one.mount_path for one in pod.spec.containers[0].volume_mounts}
+    assert mounts["vm-state"] == "/var/run/kubevirt-private/vm-state"
+
+
+def test_state_goes_where_the_disks_are_when_those_are_shared():
+    found = msgspec.structs.replace(
+        instance("Pending"), spec=_spec(domain=PERSISTENT["EFI variables"])
+    )
+    disk = claim()
+    shared = msgspec.structs.replace(
+        disk.spec, access_modes=("ReadWriteMany",), storage_class_name="shared"
+    )
+    disks = {"web1-root": msgspec.structs.replace(disk, spec=shared)}
+
+    made = backend_storage.claim(found, None, disks)
+    given = backend_storage.claim(found, "fast", disks)
+
+    assert (made.spec.storage_class_name, made.spec.access_modes) == ("shared", ("ReadWriteMany",))
+    assert given.spec.storage_class_name == "fast"
+
+
+def test_a_vm_that_keeps_nothing_has_no_claim_for_it():
+    found = msgspec.structs.replace(instance("Pending"), spec=_spec())
+    assert backend_storage.claim(found, None, {}) is None
 
 
 @pytest.mark.parametrize(

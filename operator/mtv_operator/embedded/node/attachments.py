@@ -150,7 +150,9 @@ def _port_name(uid: str, interface: str) -> str:
 def _ensure_bridge(port: Port, owner: str) -> None:
     found = network.link(port.bridge)
     if found is None:
-        ip("link", "add", port.bridge, "type", "bridge", "vlan_filtering", str(int(port.vlan > 0)))
+        # Not every kernel has VLANs of bridges: they are asked for where they are needed.
+        vlans = ("vlan_filtering", "1") if port.vlan else ()
+        ip("link", "add", port.bridge, "type", "bridge", *vlans)
         ip("link", "set", port.bridge, "alias", alias(owner), "up")
     elif found.get("linkinfo", {}).get("info_kind") != "bridge":
         raise errors.TargetRefused(f"{port.bridge} is there, and is not a bridge")

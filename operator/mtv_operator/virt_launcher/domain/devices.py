@@ -150,7 +150,9 @@ def small_elements(domain: kubevirt.DomainSpec) -> list[Element]:
         elements.append(element("rng", {"model": disks.virtio_model(domain)}, backend))
     if devices.tpm is not None and devices.tpm.enabled is not False:
         model = "tpm-crb" if devices.tpm.persistent else "tpm-tis"
-        backend = element("backend", {"type": "emulator", "version": "2.0"})
+        kept = "yes" if devices.tpm.persistent else None
+        attributes = {"type": "emulator", "version": "2.0", "persistent_state": kept}
+        backend = element("backend", attributes)
         elements.append(element("tpm", {"model": model}, backend))
     if devices.watchdog is not None:
         elements.append(_watchdog(devices.watchdog))
