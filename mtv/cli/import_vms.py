@@ -7,11 +7,13 @@ follows them. What was written can be seen, changed and started again with `kube
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mtv import errors
+from mtv.cli import cutover as cutovers
 from mtv.cli import options, package_import, sources
 from mtv.cli.options import Format
 
@@ -56,6 +58,8 @@ class Wish:
     power_off: str
     verify: str = "none"
     virtio: bool
+    warm: bool = False
+    max_downtime: str = ""
 
 
 @app.command("import", epilog=EXAMPLES)
@@ -95,6 +99,15 @@ def import_vms(
         bool,
         typer.Option("--virtio", help="The guests have virtio drivers: give them virtio devices."),
     ] = False,
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Copy while they run, and switch them off at --cutover.")
+    ] = False,
+    cutover: Annotated[
+        str, typer.Option(help="With --warm: now (after the first copy), 30m, a time, never.")
+    ] = "now",
+    max_downtime: Annotated[
+        str, typer.Option(help="With --warm: cut over when it takes no longer, as 90s.")
+    ] = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would happen.")
     ] = False,
@@ -117,7 +130,10 @@ def import_vms(
         power_off=power_off,
         verify=verify,
         virtio=virtio,
+        warm=warm,
+        max_downtime=max_downtime,
     )
+    when = cutovers.parse(cutover, datetime.now(UTC)) if warm else None
     if wish.name and len(wish.vms) != 1:
         raise errors.BadInput(
             f"one name for {len(wish.vms)} VMs", field="--name", hint="import them one by one"
@@ -128,11 +144,18 @@ def import_vms(
         wish = replace(wish, provider=source.metadata.name)
     else:
         source = sources.find(client, provider, namespace)
-    _run(client, source, wish, dry_run=dry_run, wait=wait, output=output)
+    _run(client, source, wish, when, dry_run=dry_run, wait=wait, output=output)
 
 
 def _run(
-    client: Client, source: Provider, wish: Wish, *, dry_run: bool, wait: bool, output: Format
+    client: Client,
+    source: Provider,
+    wish: Wish,
+    cutover: str | None,
+    *,
+    dry_run: bool,
+    wait: bool,
+    output: Format,
 ) -> None:
     from mtv.cli import dry_run as checking
     from mtv.planning import plan as planning
@@ -157,7 +180,7 @@ def _run(
     if dry_run:
         return
     package_import.store(client, source)
-    _go(client, [network_map, storage_map, plan], wait=wait)
+    _go(client, [network_map, storage_map, plan], cutover, wait=wait)
 
 
 def _first_suggestion(problems: tuple[object, ...]) -> str:
@@ -212,6 +235,8 @@ def build(wish: Wish, inventory: Inventory) -> tuple[NetworkMap, StorageMap, Pla
             map=forklift.PlanMap(network=here, storage=here),
             vms=tuple(entries),
             target_power_state=wish.power,
+            type="warm" if wish.warm else None,
+            max_downtime_seconds=cutovers.span(wish.max_downtime, "--max-downtime"),
             skip_guest_conversion=wish.virtio,
             use_compatibility_mode=not wish.virtio,
         ),
@@ -318,7 +343,7 @@ def _unknown_source(
     return errors.NotFound(f"{option}: {message}", hint=f"there are: {', '.join(there)}")
 
 
-def _go(client: Client, wanted: list[Object], *, wait: bool) -> None:
+def _go(client: Client, wanted: list[Object], cutover: str | None, *, wait: bool) -> None:
     """Store the objects (all or none), start, follow."""
     import msgspec
 
@@ -349,7 +374,7 @@ def _go(client: Client, wanted: list[Object], *, wait: bool) -> None:
                 one.metadata.namespace,
                 {"metadata": {"ownerReferences": [owner]}},
             )
-        migration = plans.create_migration(client, plan)
+        migration = plans.create_migration(client, plan, cutover=cutover)
     except errors.MigrationError:
         for one in reversed(made):
             client.delete(type(one), one.metadata.name, one.metadata.namespace)
