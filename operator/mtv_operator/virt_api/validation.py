@@ -10,7 +10,13 @@ import re
 from collections.abc import Iterator
 
 from mtv.api import kubevirt
-from mtv_operator.virt_api import cpu_and_memory, device_rules, network_rules, volume_rules
+from mtv_operator.virt_api import (
+    cpu_and_memory,
+    credential_rules,
+    device_rules,
+    network_rules,
+    volume_rules,
+)
 from mtv_operator.virt_api.causes import INVALID, NOT_SUPPORTED, REQUIRED, Cause
 
 MAX_NAME = 63  # the name becomes a label of pods
@@ -144,6 +150,7 @@ def instance_spec(
     found += volume_rules.causes(spec, field)
     found += network_rules.causes(spec, field)
     found += device_rules.causes(spec, field)
+    found += credential_rules.causes(spec, field)
     found += _hosts(spec, field)
     found += _one_of(spec.eviction_strategy, EVICTION_STRATEGIES, f"{field}.evictionStrategy")
     found += _one_of(spec.start_strategy, START_STRATEGIES, f"{field}.startStrategy")

@@ -27,6 +27,7 @@ FOLDERS: tuple[tuple[str, str, bool], ...] = (
 )
 RESERVED_NAMES = frozenset(name for name, _, _ in FOLDERS) | {"hugepages"}
 DOWNWARD_FILE_MODE = 0o440
+ACCESS_SUFFIX = "-access-cred"  # upstream's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,21 @@ def of(
         found.append(_huge_pages())
     for volume in spec.volumes:
         found.extend(_of_volume(volume, claims))
+    for secret in credential_secrets(spec):
+        name = f"{secret}{ACCESS_SUFFIX}"
+        found.append(_secret(name, secret, f"secret/{name}"))
     return found
+
+
+def credential_secrets(spec: kubevirt.VirtualMachineInstanceSpec) -> tuple[str, ...]:
+    """Return the Secrets with the keys and passwords by which people come in."""
+    sources = (
+        kind.source.secret
+        for one in spec.access_credentials
+        for kind in (one.ssh_public_key, one.user_password)
+        if kind is not None
+    )
+    return tuple(dict.fromkeys(one.secret_name for one in sources if one is not None))
 
 
 def claim_of(volume: kubevirt.Volume) -> str | None:
