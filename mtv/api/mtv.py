@@ -54,6 +54,8 @@ class DiskTransferSpec(meta.Part, frozen=True, kw_only=True):
     # "" lets the transfer choose: vddk where the user's library is there, https where the file can
     # be read by ranges, else nfc. `package`: `url` is that of an OVA or OVF that has the disk.
     transport: Annotated[str, meta.one_of("", "vddk", "https", "nfc", "package")] = ""
+    # Where VMware's VDDK library is: an image that has it, or a folder of the nodes ("/opt/…").
+    vddk: str | None = None
     # None: the disk as it is, and its VM is off. Else this state is brought to the target: all of
     # it at first, then what has changed since `status.checkpoint`.
     checkpoint: Checkpoint | None = None

@@ -15,6 +15,7 @@ from mtv.planning import labels, names, verify
 from mtv.planning.volumes import PlannedVolume
 
 MIB = 1 << 20
+VDDK_IMAGE = "vddkInitImage"  # the provider's setting, as MTV has it; here a folder, too
 
 
 def task_name(disk: Disk) -> str:
@@ -94,6 +95,7 @@ def plan_transfer(
             ),
             target=api.TransferTarget(claim_name=volume.claim_name, volume_mode=volume.volume_mode),
             transport="package" if disk.package else "",
+            vddk=provider.spec.settings.get(VDDK_IMAGE) or None,
             verify=_verify(plan),
         ),
     )

@@ -46,6 +46,9 @@ class Options:
 
     kubeconfig: str = ""
     transfer_host_network: bool = False
+    transfers_per_provider: int = disk_transfer.Settings().most_per_provider
+    transfers_per_host: int = disk_transfer.Settings().most_per_host
+    transfers_per_target: int = disk_transfer.Settings().most_per_target
     workers: int = 4
     vms_at_once: int = migration.VMS_AT_ONCE
     leader_election: bool = False
@@ -132,7 +135,12 @@ def _migration(
         caches.watch(core.Pod),
         seen.claims,
         host_of=lambda key, vm_id: _host_of(inventories, key, vm_id),
-        settings=disk_transfer.Settings(pod=pods),
+        settings=disk_transfer.Settings(
+            most_per_provider=options.transfers_per_provider,
+            most_per_host=options.transfers_per_host,
+            most_per_target=options.transfers_per_target,
+            pod=pods,
+        ),
     )
 
     schedules = Schedules(

@@ -146,6 +146,15 @@ def _options(arguments: list[str]) -> Options:
         action="store_true",
         help="pods that copy disks use the host's network",
     )
+    for option, count, what in (
+        ("provider", 20, "from one provider; vCenter serves 52 connections in all"),
+        ("host", 8, "from one host of a provider"),
+        ("target", 16, "into one storage class"),
+    ):
+        parser.add_argument(
+            f"--transfers-per-{option}", type=int, default=count, metavar="N",
+            help=f"disks that are copied at once {what} (default: {count})",
+        )  # fmt: skip
     parser.add_argument("--launcher-image", default="mtv", help="image of VMs' launcher pods")
     parser.add_argument("--workers", type=int, default=4, help="objects reconciled at once")
     parser.add_argument(

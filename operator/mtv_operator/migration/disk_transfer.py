@@ -46,6 +46,7 @@ class Settings:
 
     most_per_provider: int = 20
     most_per_host: int = 8
+    most_per_target: int = 16  # transfers into one storage class
     pod: PodSettings = field(default_factory=PodSettings)
 
 
@@ -56,6 +57,7 @@ class Rival:
     key: str
     provider: str
     host: str
+    target: str  # storage class of its claim
     created: str
     active: bool  # has a pod
 
@@ -107,6 +109,11 @@ def provider_of(transfer: DiskTransfer) -> str:
     """Return whose budget a transfer is part of."""
     provider = transfer.spec.provider
     return f"{provider.namespace}/{provider.name}"
+
+
+def target_of(claim: core.PersistentVolumeClaim | None) -> str:
+    """Return whose budget of the target a transfer is part of: the claim's storage class."""
+    return (claim.spec.storage_class_name or "") if claim is not None and claim.spec else ""
 
 
 def decide(observed: Observed, now: datetime) -> Decision[Action, Status]:
@@ -240,6 +247,13 @@ def _queued(observed: Observed) -> tuple[str, str]:
         return "HostLimit", (
             f"{on_host} transfers from host {observed.host} run or wait before this one, "
             f"{settings.most_per_host} run at once"
+        )
+    target = target_of(observed.claim)
+    on_target = sum(bool(target) and rival.target == target for rival in ahead)
+    if on_target >= settings.most_per_target:
+        return "TargetLimit", (
+            f"{on_target} transfers into storage class {target} run or wait before this one, "
+            f"{settings.most_per_target} run at once"
         )
     return "", ""
 

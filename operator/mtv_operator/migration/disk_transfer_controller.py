@@ -93,11 +93,14 @@ class DiskTransfers:
         return Observed(
             transfer=transfer,
             pods=self._pods_of(transfer),
-            claim=self._claims.get(key.namespace, transfer.spec.target.claim_name),
+            claim=self._claim_of(transfer),
             host=self._host(transfer),
             rivals=self._rivals(transfer),
             settings=self._settings,
         )
+
+    def _claim_of(self, transfer: DiskTransfer) -> core.PersistentVolumeClaim | None:
+        return self._claims.get(transfer.metadata.namespace, transfer.spec.target.claim_name)
 
     def _pods_of(self, transfer: DiskTransfer) -> tuple[core.Pod, ...]:
         return tuple(self._pods.by_owner(transfer.metadata.uid))
@@ -107,8 +110,9 @@ class DiskTransfers:
         return self._host_of(Key(provider.namespace, provider.name), transfer.spec.vm.id)
 
     def _rivals(self, transfer: DiskTransfer) -> tuple[Rival, ...]:
-        """Return the unfinished transfers from the same provider that run or could run now."""
+        """Return the unfinished transfers that run or could run now: of this source or target."""
         provider = disk_transfer.provider_of(transfer)
+        target = disk_transfer.target_of(self._claim_of(transfer))
         rivals = []
         for one in self._transfers.list():
             status = one.status or DiskTransferStatus()
@@ -116,18 +120,20 @@ class DiskTransfers:
                 status.phase in disk_transfer.FINAL
                 or one.metadata.uid == transfer.metadata.uid
                 or one.metadata.deletion_timestamp
-                or disk_transfer.provider_of(one) != provider
             ):
+                continue
+            claim, of = self._claim_of(one), disk_transfer.provider_of(one)
+            if of != provider and disk_transfer.target_of(claim) != target:
                 continue
             active = disk_transfer.is_active(self._pods_of(one))
             waits = any(c.type == disk_transfer.RETRYING for c in status.conditions)
-            claim = self._claims.get(one.metadata.namespace, one.spec.target.claim_name)
             if active or (claim is not None and not waits):
                 rivals.append(
                     Rival(
                         key=disk_transfer.key_of(one),
-                        provider=provider,
+                        provider=of,
                         host=self._host(one),
+                        target=disk_transfer.target_of(claim),
                         created=one.metadata.creation_timestamp or "",
                         active=active,
                     )

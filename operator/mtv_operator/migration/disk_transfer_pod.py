@@ -17,9 +17,11 @@ USER = 107
 ACCOUNT = "mtv-transfer"
 CONTAINER = "transfer"
 COMMAND = "mtv-transfer"
-DATA, SOURCE, PACKAGE = "data", "source", "package"
+DATA, SOURCE, PACKAGE, VDDK = "data", "source", "package", "vddk"
 DATA_FOLDER, DEVICE, SOURCE_FOLDER = "/data", "/dev/target", "/etc/source"
 PACKAGE_FOLDER = "/package"
+VDDK_FOLDER = "/vddk"
+VDDK_IN_IMAGE = "/vmware-vix-disklib-distrib"  # where MTV's users put the library in their image
 GRACE_PERIOD_S = 5
 _LONGEST_BASE = 63 - len("-transfer-") - 5 - 6
 
@@ -86,15 +88,23 @@ def _volumes(transfer: DiskTransfer) -> tuple[core.Volume, ...]:
     secret = core.SecretVolumeSource(
         secret_name=transfer.spec.secret.name, optional=True if packaged else None
     )
-    found = (
+    found: tuple[core.Volume, ...] = (
         core.Volume(name=DATA, persistent_volume_claim=claim),
         core.Volume(name=SOURCE, secret=secret),
     )
-    folder = _package_folder(transfer)
-    if folder is None:
-        return found
-    host = core.HostPathVolumeSource(path=folder, type="Directory")
-    return (*found, core.Volume(name=PACKAGE, host_path=host))
+    folder, vddk = _package_folder(transfer), transfer.spec.vddk
+    if folder is not None:
+        found = (*found, core.Volume(name=PACKAGE, host_path=_directory(folder)))
+    if vddk and vddk.startswith("/"):
+        found = (*found, core.Volume(name=VDDK, host_path=_directory(vddk)))
+    elif vddk:
+        image = {"reference": vddk, "pullPolicy": "IfNotPresent"}
+        found = (*found, core.Volume(name=VDDK, image=image))
+    return found
+
+
+def _directory(path: str) -> core.HostPathVolumeSource:
+    return core.HostPathVolumeSource(path=path, type="Directory")
 
 
 def _package_folder(transfer: DiskTransfer) -> str | None:
@@ -114,10 +124,15 @@ def _container(transfer: DiskTransfer, settings: PodSettings) -> core.Container:
         mounts.append(core.VolumeMount(name=DATA, mount_path=DATA_FOLDER))
     if _package_folder(transfer) is not None:
         mounts.append(core.VolumeMount(name=PACKAGE, mount_path=PACKAGE_FOLDER, read_only=True))
+    vddk, libdir = transfer.spec.vddk, VDDK_FOLDER
+    if vddk:
+        mounts.append(core.VolumeMount(name=VDDK, mount_path=VDDK_FOLDER, read_only=True))
+        libdir = VDDK_FOLDER if vddk.startswith("/") else f"{VDDK_FOLDER}{VDDK_IN_IMAGE}"
     return core.Container(
         name=CONTAINER,
         image=settings.image,
         command=(COMMAND, "--name", there.name, "--namespace", there.namespace),
+        env=(core.EnvVar(name="MTV_VDDK_LIBDIR", value=libdir),) if vddk else (),
         resources=core.ResourceRequirements(
             requests={"cpu": settings.cpu_request, "memory": settings.memory_request},
             limits={"memory": settings.memory_limit},

@@ -50,7 +50,9 @@ def transfer(status=None, *, name="web1-disk-0", deleted=False, mode="Filesystem
 def claim(size="2Gi"):
     status = core.PersistentVolumeClaimStatus(phase="Bound", capacity={"storage": size})
     return core.PersistentVolumeClaim(
-        metadata=meta.ObjectMeta(name="claim", namespace="moved"), status=status
+        metadata=meta.ObjectMeta(name="claim", namespace="moved"),
+        spec=core.PersistentVolumeClaimSpec(storage_class_name="fast"),
+        status=status,
     )
 
 
@@ -229,17 +231,23 @@ def test_decide_when_the_claim_is_missing_waits():
     assert decision.actions == ()
 
 
-def rivals(count, *, active, host="host-1", created="2026-01-02T02:00:00Z"):
+def rivals(count, *, active, host="host-1", created="2026-01-02T02:00:00Z", **of):
+    where = {"provider": "moved/vcenter", "target": "other", **of}
     return tuple(
-        Rival(key=f"moved/{n}", provider="moved/vcenter", host=host, created=created, active=active)
+        Rival(key=f"moved/{n}", host=host, created=created, active=active, **where)
         for n in range(count)
     )
 
 
-LIMITS = Settings(most_per_provider=3, most_per_host=2)
+LIMITS = Settings(most_per_provider=3, most_per_host=2, most_per_target=4)
 QUEUES = {
     "provider is busy": (rivals(3, active=True, host="other"), "ProviderLimit"),
     "host is busy": (rivals(2, active=True), "HostLimit"),
+    "target is busy": (
+        rivals(4, active=True, provider="moved/other", target="fast"),
+        "TargetLimit",
+    ),
+    "target of others is busy": (rivals(9, active=True, provider="moved/other"), None),
     "older ones wait": (rivals(2, active=False), "HostLimit"),
     "younger ones wait": (rivals(9, active=False, created="2026-01-02T03:30:00Z"), None),
     "another host is busy": (rivals(2, active=True, host="other"), None),
@@ -386,3 +394,22 @@ def test_decide_when_a_checkpoint_failed_tries_only_what_was_changed_since(gener
 def test_decide_when_suspended_begins_no_other_checkpoint():
     decision = of_checkpoint(SECOND, at_first(), suspend=True)
     assert (decision.actions, decision.status.phase) == ((), "Pending")
+
+
+@pytest.mark.parametrize(
+    ("vddk", "libdir"),
+    [
+        ("/opt/vmware-vix-disklib-distrib", "/vddk"),
+        ("registry.example/vddk:8", "/vddk/vmware-vix-disklib-distrib"),
+    ],
+)
+def test_pod_has_the_library_where_the_provider_names_one(vddk, libdir):
+    one = transfer()
+    one = msgspec.structs.replace(one, spec=msgspec.structs.replace(one.spec, vddk=vddk))
+    spec = disk_transfer_pod.build(one, 1, disk_transfer_pod.PodSettings()).spec
+    (volume,) = [one for one in spec.volumes if one.name == "vddk"]
+    given = volume.host_path.path if vddk.startswith("/") else volume.image["reference"]
+    (container,) = spec.containers
+    assert given == vddk
+    assert {mount.name: mount.mount_path for mount in container.volume_mounts}["vddk"] == "/vddk"
+    assert {one.name: one.value for one in container.env} == {"MTV_VDDK_LIBDIR": libdir}
