@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from mtv_operator.installation import manifest
+from mtv_operator.installation import manifest, monitoring
 from mtv_operator.installation.settings import IMAGE, Settings
 
 FOLDER = Path(__file__).parents[2] / "manifests"
@@ -34,6 +34,7 @@ TEMPLATE = Settings(
     uploads="{{ .Values.dataVolumes.enabled }}",
 )
 RUNTIME_CONDITION = "{{- if .Values.runtime.enabled }}\n"
+MONITORING_CONDITION = "{{- if and .Values.runtime.enabled .Values.serviceMonitor.enabled }}\n"
 DATA_VOLUMES_CONDITION = "{{- if and .Values.runtime.enabled .Values.dataVolumes.enabled }}\n"
 END = "{{- end }}\n"
 # A value that is one expression alone may be a number: no quotes around it.
@@ -51,6 +52,9 @@ useEmulation: false
 runtime:
   # false where KubeVirt is there already: only migration is installed.
   enabled: true
+serviceMonitor:
+  # true where a Prometheus operator is.
+  enabled: false
 dataVolumes:
   # false where CDI is there already: it fills the claims then.
   enabled: true
@@ -94,6 +98,8 @@ def files() -> dict[str, str]:
         "chart/mtv/templates/migration.yaml": NOTE + _ALONE.sub(r"\1", template),
         "chart/mtv/templates/runtime.yaml": NOTE
         + "".join((RUNTIME_CONDITION, _ALONE.sub(r"\1", runtime), END)),
+        "chart/mtv/templates/monitoring.yaml": NOTE
+        + "".join((MONITORING_CONDITION, documents([monitoring.monitor()]), END)),
         "chart/mtv/templates/data-volumes.yaml": NOTE
         + "".join((DATA_VOLUMES_CONDITION, documents(manifest.data_volumes()), END)),
     }

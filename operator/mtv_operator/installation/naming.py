@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+MONITORED = {"prometheus.kubevirt.io": "true"}
+SCRAPED = ("virt-api", "virt-controller", "virt-handler")
 RUNTIME_PART, MIGRATION_PART = "kubevirt", "mtv"
 
 
@@ -14,6 +16,11 @@ def labels(name: str) -> dict[str, str]:
         "app.kubernetes.io/component": "kubevirt",
         "app.kubernetes.io/part-of": RUNTIME_PART,
     }
+
+
+def pod_labels(name: str) -> dict[str, str]:
+    """Return the labels of a component's pods."""
+    return {**labels(name), **(MONITORED if name in SCRAPED else {})}
 
 
 def selector(name: str) -> dict[str, str]:

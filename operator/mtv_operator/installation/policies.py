@@ -20,7 +20,7 @@ def runtime() -> list[Document]:
     """Return the policies of what runs virtual machines."""
     return [
         _policy("virt-api", RUNTIME_NAMESPACE, HTTPS),
-        _policy("virt-controller", RUNTIME_NAMESPACE),
+        _policy("virt-controller", RUNTIME_NAMESPACE, "metrics"),
         _policy("virt-operator", RUNTIME_NAMESPACE),
     ]
 

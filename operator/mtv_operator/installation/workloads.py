@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mtv_operator.installation import policies
-from mtv_operator.installation.naming import labels, selector
+from mtv_operator.installation import monitoring, policies
+from mtv_operator.installation.naming import labels, pod_labels, selector
 from mtv_operator.installation.settings import MIGRATION_NAMESPACE, RUNTIME_NAMESPACE, Settings
 
 Document = dict[str, Any]
@@ -17,6 +17,7 @@ PRIORITY, MIGRATION_PRIORITY = "kubevirt-cluster-critical", "mtv-critical"  # up
 USER = 107
 API_PORT, HANDLER_PORT = 8443, 8186
 CERTIFICATES, AUTHORITY = "/etc/virt/certificates", "/etc/virt/authority"
+_PAIR = ("--tls-cert", f"{CERTIFICATES}/tls.crt", "--tls-key", f"{CERTIFICATES}/tls.key")
 INVENTORY = "mtv-inventory"
 PLACEMENT = "mtv.dev/placement"  # what virt-operator has laid over, see its components.py
 
@@ -49,11 +50,13 @@ def runtime(settings: Settings) -> list[Document]:
             settings,
             "virt-controller",
             RUNTIME_NAMESPACE,
-            [_controller(settings, "virt-controller", runtime_parts(settings), "--virt-operator")],
+            [_virt_controller(settings)],
+            volumes=_tls_volumes("kubevirt-controller-certs"),
         ),
         _handler(settings),
         *(_budget(one, RUNTIME_NAMESPACE) for one in ("virt-api", "virt-controller")),
         *policies.runtime(),
+        monitoring.service(),
     ]
 
 
@@ -126,11 +129,21 @@ def _controller(
     return _container(settings, name, *command, memory=memory)
 
 
+def _virt_controller(settings: Settings) -> Document:
+    name = "virt-controller"
+    more = ("--virt-operator", "--metrics-listen", f"0.0.0.0:{API_PORT}", *_PAIR)
+    return {
+        **_controller(settings, name, runtime_parts(settings), *more),
+        "ports": [{"name": "metrics", "containerPort": API_PORT, "protocol": "TCP"}],
+        "volumeMounts": _tls_mounts(),
+    }
+
+
 def _api(settings: Settings) -> Document:
     command = (
         "virt-api",
         *("--listen", f"0.0.0.0:{API_PORT}"),
-        *("--tls-cert", f"{CERTIFICATES}/tls.crt", "--tls-key", f"{CERTIFICATES}/tls.key"),
+        *_PAIR,
         *("--ca", f"{AUTHORITY}/ca-bundle"),
         *("--service-selector", "kubevirt.io=virt-api"),
         f"--uploads={settings.uploads or _text(settings.data_volumes)}",
@@ -195,7 +208,8 @@ def _handler(settings: Settings) -> Document:
         *("--kubelet-root", "/var/lib/kubelet"),
         *("--state-dir", "/var/lib/kubevirt"),
         *("--listen", f"0.0.0.0:{HANDLER_PORT}"),
-        *("--tls-cert", f"{CERTIFICATES}/tls.crt", "--tls-key", f"{CERTIFICATES}/tls.key"),
+        *("--metrics-listen", f"0.0.0.0:{API_PORT}"),
+        *_PAIR,
         *("--client-ca", f"{AUTHORITY}/ca-bundle"),
     )
     listens = {"tcpSocket": {"port": HANDLER_PORT}}
@@ -205,6 +219,7 @@ def _handler(settings: Settings) -> Document:
         "env": [{"name": "NODE_NAME", "valueFrom": node_name}],
         # It enters network namespaces of pods and changes owners of their devices.
         "securityContext": {"privileged": True},
+        "ports": [{"name": "metrics", "containerPort": API_PORT, "protocol": "TCP"}],
         **_probes(listens),
         "volumeMounts": [
             *_tls_mounts(),
@@ -244,7 +259,7 @@ def _handler(settings: Settings) -> Document:
         "spec": {
             "selector": {"matchLabels": selector(name)},
             "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
-            "template": {"metadata": {"labels": labels(name)}, "spec": pod},
+            "template": {"metadata": {"labels": pod_labels(name)}, "spec": pod},
         },
     }
 
@@ -287,7 +302,7 @@ def _deployment(
             "replicas": settings.replicas,
             "selector": {"matchLabels": selector(name)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}},
-            "template": {"metadata": {"labels": labels(name)}, "spec": pod},
+            "template": {"metadata": {"labels": pod_labels(name)}, "spec": pod},
         },
     }
 

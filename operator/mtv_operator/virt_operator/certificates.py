@@ -11,10 +11,14 @@ from mtv_operator.certificates.issuing import Identity
 from mtv_operator.certificates.rotation import Lifetimes
 
 AUTHORITY = "kubevirt-ca"  # the Secret, and the ConfigMap with what is to be believed
+MONITORED = "kubevirt-prometheus-metrics.kubevirt.svc"
 SERVERS: Mapping[str, Identity] = {
     "kubevirt-virt-api-certs": Identity(
         common_name="virt-api",
         addresses=("virt-api", "virt-api.kubevirt", "virt-api.kubevirt.svc"),
+    ),
+    "kubevirt-controller-certs": Identity(
+        common_name="virt-controller", addresses=("virt-controller", MONITORED)
     ),
     "kubevirt-virt-handler-server-certs": Identity(
         common_name="virt-handler", addresses=("virt-handler",)
