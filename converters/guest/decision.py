@@ -3,6 +3,7 @@
 Ways in order; the first that will do is taken, and the last one always does:
 
     nothing     the guest has the drivers, and the target keeps its disks' and NICs' names
+    inject      drivers are put into an offline Windows, from a virtio-win that is given
     light       files are changed from outside, by e2fsprogs, in seconds
     appliance   the same changes through libguestfs: XFS, btrfs, LUKS, RAID, scattered volumes
     virt-v2v    virt-v2v-in-place, for guests whose initramfs only their own tools can make
@@ -21,7 +22,7 @@ from converters.guest.inspection.facts import (
     Interface,
     Kernel,
     Linux,
-    System,
+    Windows,
 )
 
 _WRITABLE = ("ext2", "ext3", "ext4")
@@ -34,6 +35,7 @@ class Way(StrEnum):
 
     NOTHING = "nothing"
     LIGHT = "light"
+    INJECT = "inject"
     APPLIANCE = "appliance"
     VIRT_V2V = "virt-v2v"
     EMULATED = "emulated"
@@ -58,6 +60,7 @@ class Kind(StrEnum):
     AGENT = "agent"
     CONSOLE = "console"
     FALLBACK_LOADER = "fallback-loader"
+    DRIVER = "driver"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +83,7 @@ class Wish:
     skip: bool = False  # skipGuestConversion: nothing is changed
     console: bool = False
     packages: tuple[str, ...] = ()  # names of files for the first boot
+    drivers: tuple[str, ...] | None = None  # `vioscsi/vioscsi.sys`; None where none were given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,7 @@ class Tools:
     light: bool = True
     appliance: bool = False
     virt_v2v: bool = False
+    inject: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,11 +145,8 @@ def _untouched(way: Way, bus: Bus, reason: str, found: Inspection) -> Decision:
 
 
 def _not_linux(found: Inspection, wish: Wish, tools: Tools) -> Decision:
-    if found.system is System.WINDOWS:
-        return _untouched(
-            Way.EMULATED, Bus.SATA,
-            "a Windows guest is started on SATA, whose driver it has", found,
-        )  # fmt: skip
+    if found.windows is not None:
+        return _windows(found, found.windows, wish, tools)
     kinds = sorted({one.kind for one in found.volumes if one.kind})
     foreign = [one for one in kinds if one in ("xfs", "btrfs", "linux_raid_member")]
     locked = [one for one in kinds if one in ("crypto_LUKS", "BitLocker")]
@@ -162,6 +164,52 @@ def _not_linux(found: Inspection, wish: Wish, tools: Tools) -> Decision:
     else:
         reason = "no system that is known was found on the disks"
     return _untouched(Way.EMULATED, Bus.SATA, reason, found)
+
+
+def _windows(found: Inspection, guest: Windows, wish: Wish, tools: Tools) -> Decision:
+    obstacle = next(_obstacles(found, guest, wish, tools), "")
+    if obstacle:
+        reason = f"a Windows guest is started on SATA, whose driver it has: {obstacle}"
+        return _untouched(Way.EMULATED, Bus.SATA, reason, found)
+    given = wish.drivers or ()
+    with_nic = "netkvm/netkvm.sys" in given
+    return Decision(
+        way=Way.INJECT, bus=wish.bus, nic_model="virtio" if with_nic else "e1000e",
+        reasons=("drivers of virtio-win start with Windows, beside its own",),
+        intents=tuple(
+            Intent(kind=Kind.DRIVER, subject=name, reason="is put into the guest")
+            for name in given if name.endswith(".sys")
+        ),
+        warnings=(
+            "Windows is not booted in a test; where it does not start, set diskBus to sata: "
+            "that it starts on SATA is kept",
+            *(() if with_nic else ("virtio-win has no netkvm for it: its NIC is an e1000e",)),
+        ),
+    )  # fmt: skip
+
+
+def _obstacles(found: Inspection, guest: Windows, wish: Wish, tools: Tools) -> Iterator[str]:
+    """Yield why drivers are not put into a Windows."""
+    if wish.bus is Bus.SATA:
+        yield "that is asked for"
+    if found.bitlocker:
+        yield "BitLocker hides files of it; suspend it at the source"
+    if found.dynamic_disks:
+        yield "it has dynamic disks"
+    if guest.hibernated:
+        yield "it is hibernated (fast startup): shut it down wholly at the source"
+    elif guest.dirty:
+        yield "its file system was not closed cleanly"
+    volume = found.volume(guest.root)
+    if volume is None or volume.start < 0:
+        yield "its volume is not one piece of one disk"
+    if not tools.inject:
+        yield "ntfs-3g, hivex or /dev/fuse is missing here"
+    driver = {Bus.SCSI: "vioscsi", Bus.VIRTIO: "viostor", Bus.SATA: ""}[wish.bus]
+    if wish.drivers is None:
+        yield "no virtio-win was given"
+    elif f"{driver}/{driver}.sys" not in wish.drivers:
+        yield f"virtio-win has no {driver} for {guest.name or 'this Windows'} {guest.version}"
 
 
 def _linux(found: Inspection, guest: Linux, wish: Wish, tools: Tools) -> Decision:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 
+from converters.guest.application import hives
 from converters.guest.decision import Tools
 
 _LIGHT = ("qemu-storage-daemon", "qemu-img", "debugfs", "e2fsck")
+_INJECT = ("qemu-storage-daemon", "qemu-img", "ntfscp", "ntfsfix")
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -15,6 +17,9 @@ def here() -> Tools:
     """Return what this machine has."""
     return Tools(
         light=all(shutil.which(name, path=_PATH) for name in _LIGHT) and _can_show(),
+        inject=all(shutil.which(name, path=_PATH) for name in _INJECT)
+        and _can_show()
+        and hives.is_here(),
         appliance=False,  # not implemented yet
         virt_v2v=False,  # not implemented yet
     )

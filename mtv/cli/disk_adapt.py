@@ -12,7 +12,7 @@ import typer
 from converters import locating
 from converters.guest import tools
 from converters.guest.application import adapt as adapting
-from converters.guest.application import packages, trial
+from converters.guest.application import drivers, packages, trial
 from converters.guest.application.adapt import Order, Result
 from converters.guest.changes.change import Change
 from converters.guest.decision import Bus, Way, Wish
@@ -39,6 +39,17 @@ def adapt(
             metavar="FOLDER",
             help="Packages of the QEMU guest agent, for the first boot.",
         ),
+    ] = "",
+    virtio_win: Annotated[
+        str,
+        typer.Option(
+            "--virtio-win",
+            metavar="PATH",
+            help="Drivers for Windows: virtio-win, as a folder or an ISO.",
+        ),
+    ] = "",
+    virtio_win_sha256: Annotated[
+        str, typer.Option(metavar="HASH", help="What the ISO's SHA-256 must be.")
     ] = "",
     console: Annotated[
         bool, typer.Option("--console", help="Add a serial console to the kernel's parameters.")
@@ -82,6 +93,8 @@ def adapt(
             f"is {source_format!r}, expected raw or qcow2", field="--source-format"
         )
     with disk_errors.translated():
+        if virtio_win_sha256:
+            drivers.checked(virtio_win, virtio_win_sha256)
         chosen = packages.read(agent) if agent else {}
         order = Order(
             disks=tuple(os.path.abspath(file) for file in files),
@@ -93,6 +106,7 @@ def adapt(
             ),
             tools=tools.here(),
             packages=chosen,
+            drivers=os.path.abspath(virtio_win) if virtio_win else "",
             when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             known=locating.SOURCE_FORMATS.get(source_format),
             dry_run=dry_run,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,9 +11,9 @@ from dataclasses import dataclass
 
 from converters import opening
 from converters.errors import CorruptGuest, TargetBroken, UnsupportedGuest
-from converters.guest.application import local, overlay, writing
+from converters.guest.application import drivers, injecting, local, overlay, writing
 from converters.guest.application.overlay import Overlay
-from converters.guest.changes import plan, record
+from converters.guest.changes import plan, record, windows
 from converters.guest.changes.change import Change
 from converters.guest.changes.record import Entry
 from converters.guest.decision import Decision, Tools, Way, Wish, decide
@@ -37,6 +38,7 @@ class Order:
     dry_run: bool = False
     check: bool = False  # a full e2fsck after the change
     trial: Trial | None = None
+    drivers: str = ""  # a virtio-win, for Windows: a folder or an ISO
     folder: str = ""  # where the overlays lie; "" for beside the disks
     rehearse: bool = False  # the overlays are thrown away at the end, whatever happened
     proven: str = ""  # the recipe that booted in a rehearsal: it is not tried again
@@ -91,9 +93,12 @@ def adapt(order: Order) -> Result:
     with inspect.open_disks(order.disks, known=order.known) as disks:
         guest = inspect.look(disks, order.disks, root=order.root)
         clock.lap("inspect")
-        decision = decide(guest.inspection, order.wish, order.tools)
+        wish, given = _with_drivers(guest.inspection, order)
+        decision = decide(guest.inspection, wish, order.tools)
         changes, entries = _planned(guest, decision, order)
         clock.lap("plan")
+        if decision.way is Way.INJECT and not order.dry_run:
+            return _injected(guest, decision, order, given, formats, clock)
         if order.dry_run or not changes or guest.tree is None:
             return _result(guest, decision, entries, clock)
         sorted_ = local.sort(guest.tree, changes)
@@ -117,6 +122,46 @@ def adapt(order: Order) -> Result:
     return _result(
         guest, decision, entries, clock,
         committed=not order.rehearse, overlay_bytes=size, booted=booted,
+    )  # fmt: skip
+
+
+def _with_drivers(found: Inspection, order: Order) -> tuple[Wish, Mapping[str, bytes]]:
+    """Return the wish with the drivers that are given for this Windows, and these."""
+    guest = found.windows
+    if guest is None or not order.drivers:
+        return order.wish, {}
+    release = windows.release(guest.version, guest.name)
+    given = drivers.read(order.drivers, release) if release else {}
+    return dataclasses.replace(order.wish, drivers=tuple(given)), given
+
+
+def _injected(
+    guest: Guest,
+    decision: Decision,
+    order: Order,
+    given: Mapping[str, bytes],
+    formats: Sequence[str],
+    clock: _Clock,
+) -> Result:
+    assert guest.inspection.windows is not None
+    volume = guest.inspection.volume(guest.inspection.windows.root)
+    assert volume is not None
+    overlays = overlay.create(order.disks, formats, order.folder)
+    try:
+        nics = order.wish.nics
+        entries = injecting.inject(overlays, volume, decision, given, nics, when=order.when)
+        clock.lap("write")
+        size = sum(overlay.size_bytes(one) for one in overlays)
+        if entries and not order.rehearse:
+            order.on_commit()
+            overlay.commit(overlays, order.folder)
+            clock.lap("commit")
+    finally:
+        if order.rehearse or not overlay.pending(order.disks[0], order.folder):
+            overlay.discard(overlays)
+    return _result(
+        guest, decision, entries, clock,
+        committed=bool(entries) and not order.rehearse, overlay_bytes=size,
     )  # fmt: skip
 
 

@@ -110,6 +110,7 @@ def _converted(order: Order, here: Tools, message: Path) -> adapt.Order:
         ),
         tools=here,
         packages=files,
+        drivers=order.drivers,
         when=order.when,
         known=Format.RAW,  # a guest could write another format's beginning into its disk
         trial=test,
