@@ -43,6 +43,7 @@ COMMANDS: dict[str, Entry] = {
     "inventory": Entry("mtv.cli.inventory", "Show what a source has.", "Migration"),
     "import": Entry("mtv.cli.import_vms", "Bring VMs over: plan, go, follow.", "Migration"),
     "plan": Entry("mtv.cli.plan", "Check, start, follow and cancel plans.", "Migration"),
+    "report": Entry("mtv.cli.report", "Write what became of a plan, with a timeline.", "Migration"),
     "rollback": Entry("mtv.cli.rollback", "Go back: target off, source on.", "Migration"),
     "vm": Entry("mtv.cli.vm", "List, start, stop and reach virtual machines.", "Virtual machines"),
     "why": Entry("mtv.cli.why", "Say why an object is as it is, link by link.", "Objects"),
