@@ -15,9 +15,10 @@ from mtv.api import core, kubevirt, meta, well_known
 from mtv.api.configuration import Configuration
 from mtv_operator.virt_controller import backend_storage, launcher_resources, launcher_volumes
 from mtv_operator.virt_controller.launcher_resources import Offers
-from mtv_operator.virt_launcher import cloud_init
+from mtv_operator.virt_launcher import boot, cloud_init
 
 CONTAINER = "compute"
+CONSOLE_LOG = "guest-console-log"
 UID = 107  # qemu's, as upstream
 DEFAULT_GRACE_S = 30
 # The kubelet must not end the pod while launcher and handler still give the guest its time.
@@ -129,6 +130,7 @@ def _spec(instance: kubevirt.VirtualMachineInstance, around: Surroundings) -> co
     attached = [*launcher_volumes.of(spec, around.claims), *backend_storage.attached(instance)]
     grace_s = spec.termination_grace_period_seconds
     return core.PodSpec(
+        init_containers=_console_log(instance, around),
         containers=(_compute(instance, around, attached),),
         volumes=tuple(one.volume for one in attached),
         restart_policy="Never",
@@ -218,6 +220,38 @@ def _compute(
         ports=_ports(spec),
         liveness_probe=_probe(instance, spec.liveness_probe),
         readiness_probe=_probe(instance, spec.readiness_probe),
+    )
+
+
+def _console_log(
+    instance: kubevirt.VirtualMachineInstance, around: Surroundings
+) -> tuple[core.Container, ...]:
+    """Return what shows the serial line as a container's log, where the spec asks for it."""
+    devices = instance.spec.domain.devices
+    if devices.log_serial_console is not True or devices.autoattach_serial_console is False:
+        return ()
+    path = f"{launcher_volumes.PRIVATE}/{instance.metadata.uid}/{boot.SERIAL_LOG}"
+    private = launcher_volumes.FOLDERS[0][0]
+    mount = core.VolumeMount(name=private, mount_path=launcher_volumes.PRIVATE, read_only=True)
+    return (
+        core.Container(
+            name=CONSOLE_LOG,
+            image=around.image,
+            image_pull_policy=around.configuration.image_pull_policy,
+            command=("sh", "-c", 'exec tail -n +1 -F "$0" 2>/dev/null', path),
+            restart_policy="Always",
+            resources=core.ResourceRequirements(
+                requests={"cpu": "5m", "memory": "35M"}, limits={"cpu": "15m", "memory": "60M"}
+            ),
+            security_context=core.SecurityContext(
+                run_as_user=UID,
+                run_as_group=UID,
+                run_as_non_root=True,
+                allow_privilege_escalation=False,
+                capabilities=core.Capabilities(drop=("ALL",)),
+            ),
+            volume_mounts=(mount,),
+        ),
     )
 
 

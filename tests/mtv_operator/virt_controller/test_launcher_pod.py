@@ -130,6 +130,16 @@ def test_what_the_agent_is_asked_is_an_exec_probe_of_the_pod(probe, command):
     assert asked.timeout_seconds == 3 + launcher_pod.PROBE_START_S
 
 
+def test_serial_line_is_a_containers_log_where_the_spec_asks_for_it():
+    devices = {**instance_spec()["domain"]["devices"], "logSerialConsole": True}
+    pod = _built(_spec(domain={"devices": devices}))
+
+    (log,) = pod.spec.init_containers
+    assert (log.name, log.restart_policy) == ("guest-console-log", "Always")
+    assert log.command[-1].startswith("/var/run/kubevirt-private/")
+    assert _built(_spec()).spec.init_containers == ()
+
+
 PERSISTENT = {
     "EFI variables": {"firmware": {"bootloader": {"efi": {"persistent": True}}}},
     "a TPM": {"devices": {**instance_spec()["domain"]["devices"], "tpm": {"persistent": True}}},
