@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -104,6 +106,47 @@ def show(
     options.print_document(document, Format.JSON if output is Format.JSON else Format.YAML)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """A word of the command line that virt-api carries out, and what is said of it."""
+
+    name: str
+    help: str
+    said: str
+    call: str = ""  # the subresource, where it is another word
+    instance: bool = False  # of the running instance, not of the VM
+
+
+VERBS = (
+    Verb(name="restart", help="Stop a virtual machine and start it again.", said="restarting"),
+    Verb(
+        name="pause",
+        help="Stop the CPUs of a virtual machine; memory stays.",
+        said="paused",
+        instance=True,
+    ),
+    Verb(
+        name="unpause",
+        help="Let the CPUs of a virtual machine go on.",
+        said="goes on",
+        instance=True,
+    ),
+    Verb(
+        name="soft-reboot",
+        help="Ask the guest to reboot, through its agent or by ACPI.",
+        said="was asked to reboot",
+        call="softreboot",
+        instance=True,
+    ),
+    Verb(name="reset", help="Press the reset button.", said="was reset", instance=True),
+    Verb(
+        name="migrate",
+        help="Move a running virtual machine to another node.",
+        said="migrating; `kubectl get vmim -n {namespace}` follows it",
+    ),
+)
+
+
 @app.command()
 def start(
     name: Name,
@@ -141,58 +184,19 @@ def stop(
         wait_for(client, name, namespace, {"Stopped"}, timeout_s)
 
 
-@app.command()
-def restart(
-    name: Name, namespace: Namespace = "default", kubeconfig: options.Kubeconfig = ""
-) -> None:
-    """Stop a virtual machine and start it again."""
-    call(options.connect(kubeconfig), name, namespace, "restart")
-    print(f"virtualmachine/{name} restarting")
+def _command(verb: Verb) -> Callable[[str, str, str], None]:
+    def order(
+        name: Name, namespace: Namespace = "default", kubeconfig: options.Kubeconfig = ""
+    ) -> None:
+        client = options.connect(kubeconfig)
+        call(client, name, namespace, verb.call or verb.name, instance=verb.instance)
+        print(f"virtualmachine/{name} {verb.said.format(namespace=namespace)}")
+
+    return order
 
 
-@app.command()
-def pause(
-    name: Name, namespace: Namespace = "default", kubeconfig: options.Kubeconfig = ""
-) -> None:
-    """Stop the CPUs of a virtual machine; memory stays."""
-    call(options.connect(kubeconfig), name, namespace, "pause", instance=True)
-    print(f"virtualmachine/{name} paused")
-
-
-@app.command()
-def unpause(
-    name: Name, namespace: Namespace = "default", kubeconfig: options.Kubeconfig = ""
-) -> None:
-    """Let the CPUs of a virtual machine go on."""
-    call(options.connect(kubeconfig), name, namespace, "unpause", instance=True)
-    print(f"virtualmachine/{name} goes on")
-
-
-@app.command("soft-reboot")
-def soft_reboot(
-    name: Name, namespace: Namespace = "default", kubeconfig: options.Kubeconfig = ""
-) -> None:
-    """Ask the guest to reboot, through its agent or by ACPI."""
-    call(options.connect(kubeconfig), name, namespace, "softreboot", instance=True)
-    print(f"virtualmachine/{name} was asked to reboot")
-
-
-@app.command()
-def reset(
-    name: Name, namespace: Namespace = "default", kubeconfig: options.Kubeconfig = ""
-) -> None:
-    """Press the reset button."""
-    call(options.connect(kubeconfig), name, namespace, "reset", instance=True)
-    print(f"virtualmachine/{name} was reset")
-
-
-@app.command()
-def migrate(
-    name: Name, namespace: Namespace = "default", kubeconfig: options.Kubeconfig = ""
-) -> None:
-    """Move a running virtual machine to another node."""
-    call(options.connect(kubeconfig), name, namespace, "migrate")
-    print(f"virtualmachine/{name} migrating; `kubectl get vmim -n {namespace}` follows it")
+for _verb in VERBS:
+    app.command(_verb.name, help=_verb.help)(_command(_verb))
 
 
 @app.command()
