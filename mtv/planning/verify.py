@@ -1,4 +1,4 @@
-"""Whether a copied disk is read again and compared with the checksums of the copy.
+"""Whether a copied disk and its source are read again, and compared with the sums of the copy.
 
 The annotation `mtv.dev/verify` of a Plan says it:
 

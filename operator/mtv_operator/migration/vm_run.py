@@ -101,9 +101,9 @@ def _has_ended(one: DiskTransfer) -> bool:
 
 
 def _ended(one: DiskTransfer) -> actions.OfPlan:
-    """Return what ends a transfer: one that has a whole state on its target is gone on from."""
+    """Return what ends a transfer: one of a snapshot's state is gone on from with another's."""
     there = one.metadata
-    if one.status is not None and one.status.checkpoint is not None:
+    if one.spec.checkpoint is not None:
         return actions.SuspendTransfer(namespace=there.namespace, name=there.name)
     return phases.delete(one)
 

@@ -133,9 +133,9 @@ def _is_good(there: DiskTransfer, wanted: DiskTransfer) -> bool:
         new.base_file,
         new.capacity_bytes,
     )
-    if not same or there.spec.checkpoint is None or labels.STALE in there.metadata.annotations:
-        return False
-    begun = there.status is not None and bool(there.status.phase)
-    whole = there.status is not None and there.status.checkpoint is not None
-    # Half of one state and half of another are nothing: the first copy is of one snapshot.
-    return whole or not begun or there.spec.checkpoint == wanted.spec.checkpoint
+    # The transfer itself goes on from a part of a first copy, or begins it anew.
+    return (
+        same
+        and there.spec.checkpoint is not None
+        and labels.STALE not in there.metadata.annotations
+    )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from converters import checksum, extents, pipeline, verification
 from converters.extents import Extent
+from converters.journal import State
 from converters.sinks.contract import Sink
 from mtv import errors
 from mtv.api.meta import Condition
@@ -14,6 +15,8 @@ from mtv.api.mtv import Checkpoint, DiskTransferStatus
 from mtv.providers.vsphere import disks, snapshots
 from mtv_operator.transfer import ways
 from mtv_operator.transfer.ways import Way
+
+Look = Callable[[pipeline.Progress], None]
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +26,22 @@ def find(
     wanted: Checkpoint,
     status: DiskTransferStatus,
     sink: Sink,
-    look: Callable[[pipeline.Progress], None],
+    look: Look,
+    journals: Sequence[tuple[State, str]] = (),
 ) -> tuple[Way, Condition | None]:
-    """Return the way, and what is to be said about what it costs. Raises MigrationError."""
+    """Return the way, and what is to be said about what it costs. Raises MigrationError.
+
+    `journals` are those that were found, with the revisions that they are of.
+    """
     if not isinstance(disk, disks.OpenDisk) or disk.changed_since is None:
         raise errors.BadInput("this source has no snapshots", field="spec.checkpoint")
     capacity = disk.source.capacity_bytes
     there = ways.known(status, capacity)
     if there.checkpoint is None:
-        return ways.whole(wanted, _allocated(disk, wanted), capacity), None
+        new = ways.whole(wanted, _allocated(disk, wanted), capacity)
+        if any(state.extents and revision == new.revision for state, revision in journals):
+            return new, None
+        return _going_on(disk, wanted, journals, sink, look) or new, None
     why = ways.against_delta(there, wanted, capacity)
     changed: Sequence[Extent] = ()
     if not why:
@@ -48,6 +58,35 @@ def find(
         return way, None
     needed = extents.total(areas)
     return way, ways.streamed(disk.source.name, disk.why, needed, capacity)
+
+
+def _going_on(
+    disk: disks.OpenDisk,
+    wanted: Checkpoint,
+    journals: Sequence[tuple[State, str]],
+    sink: Sink,
+    look: Look,
+) -> Way | None:
+    """Return the way that goes on from the first copy of another snapshot, if there is one."""
+    capacity = disk.source.capacity_bytes
+    state, change_id = ways.unfinished(journals)
+    if not change_id or not disk.changed_since or not disk.source.capabilities.seekable:
+        return None
+    try:
+        changed = disk.changed_since(change_id)
+    except snapshots.TrackingLost as fault:
+        log.info("%s is copied from its beginning again: %s", disk.source.name, fault)
+        return None
+    gone = ways.outdated(state, changed, capacity)
+    return ways.rebased(wanted, state, gone, _sum_of(gone, sink, capacity, look))
+
+
+def _sum_of(areas: Sequence[Extent], sink: Sink, capacity_bytes: int, look: Look) -> int:
+    """Return the sum of what these areas of the target hold."""
+    if not areas:
+        return 0
+    sink.prepare(capacity_bytes, extents.whole(capacity_bytes))
+    return verification.sum_of(sink, areas, capacity_bytes=capacity_bytes, on_progress=look)
 
 
 def _allocated(disk: disks.OpenDisk, wanted: Checkpoint) -> Sequence[Extent]:
@@ -67,7 +106,7 @@ def _rest_sum(
     areas: Sequence[Extent],
     sink: Sink,
     capacity_bytes: int,
-    look: Callable[[pipeline.Progress], None],
+    look: Look,
 ) -> int:
     """Return the sum of the target's blocks outside the areas.
 
@@ -75,8 +114,4 @@ def _rest_sum(
     """
     assert there.rest_sum is not None
     fresh = extents.subtract(areas, there.areas)
-    if not fresh:
-        return there.rest_sum
-    sink.prepare(capacity_bytes, extents.whole(capacity_bytes))
-    gone = verification.sum_of(sink, fresh, capacity_bytes=capacity_bytes, on_progress=look)
-    return (there.rest_sum - gone) & checksum.MASK
+    return (there.rest_sum - _sum_of(fresh, sink, capacity_bytes, look)) & checksum.MASK

@@ -61,7 +61,7 @@ def starting_state(
     Pure. A journal is believed only for the same state of the source, and, where notes are kept
     with the disk, only if these are of this very disk (`FileTarget` has looked at that).
     """
-    candidates = [one for one in _candidates(known, capacity_bytes) if one[0].extents]
+    candidates = [one for one in journals(known, capacity_bytes) if one[0].extents]
     own = [state for state, written_of in candidates if written_of == revision]
     if not candidates:
         return State(), ""
@@ -72,7 +72,7 @@ def starting_state(
     return max(own, key=lambda state: extents.total(state.extents)), ""
 
 
-def _candidates(known: Known, capacity_bytes: int) -> Iterator[tuple[State, str]]:
+def journals(known: Known, capacity_bytes: int) -> Iterator[tuple[State, str]]:
     """Yield the states of the journals that may be believed, with their revisions."""
     revision = known.notes.get(target.REVISION, "")
     boot, _, text = known.notes.get(target.JOURNAL, "").partition(" ")
@@ -118,6 +118,9 @@ class Checkpoints:
         if not start.extents or notes.read().get(target.REVISION) != revision:
             notes.clear(target.JOURNAL, target.SYNCED)  # first: they are of another state
         notes.write({target.REVISION: revision})
+        if start.extents:
+            sink.flush()  # what was written by a process that was killed is to last, too
+            self._write_note(self.journal)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -133,13 +133,20 @@ class Transfer:
         wanted = self._wanted.spec.checkpoint
         if wanted is None:
             return Way(revision=disk.revision)
-        way, told = approach.find(disk, wanted, self._before, self._target.sink, self._look)
+        found = checkpoints.journals(self._known(), disk.source.capacity_bytes)
+        way, told = approach.find(
+            disk, wanted, self._before, self._target.sink, self._look, list(found)
+        )
         pending = ways.pending(way, disk.source.capacity_bytes)
         if told is not None:
             self._writer.record(told.reason, told.message)
-        if told is not None or pending != self._before.pending_delta:
+        based: dict[str, Any] = {}
+        if way.is_kept:
+            self._journal, self._revision = way.rest.encode(), way.revision
+            based = {"journal": self._journal, "sourceRevision": self._revision}
+        if told is not None or based or pending != self._before.pending_delta:
             self._conclude(
-                {"pendingDelta": pending},
+                {"pendingDelta": pending, **based},
                 new=() if told is None else (told,),
                 without=(ways.READ_WHOLE,) if told is None else (),
             )
@@ -154,15 +161,8 @@ class Transfer:
     def _starting_state(self, disk: OpenDisk, way: Way) -> State:
         source = disk.source
         seekable = source.capabilities.seekable or way.is_onto_old
-        known = Known(
-            notes=self._target.notes.read(),
-            lasting_notes=self._target.notes.lasting,
-            status_journal=self._journal,
-            status_revision=self._revision,
-            boot=checkpoints.boot_id(),
-        )
         state, why = checkpoints.starting_state(
-            known,
+            self._known(),
             seekable=seekable,
             revision=way.revision,
             capacity_bytes=source.capacity_bytes,
@@ -170,7 +170,7 @@ class Transfer:
         if way.is_onto_old:
             self._counts.delta = extents.total(state.extents) - extents.total(way.rest.extents)
             self._counts.delta = max(self._counts.delta, 0)
-        elif why:
+        elif why and not way.is_kept:
             self._say_restarted(f"{source.name} is copied from its beginning again: {why}")
         elif state.extents:
             settled = extents.total(state.extents) - extents.total(way.rest.extents)
@@ -181,6 +181,15 @@ class Transfer:
             self._counts.written = 0
             return way.rest
         return state
+
+    def _known(self) -> Known:
+        return Known(
+            notes=self._target.notes.read(),
+            lasting_notes=self._target.notes.lasting,
+            status_journal=self._journal,
+            status_revision=self._revision,
+            boot=checkpoints.boot_id(),
+        )
 
     def _say_restarted(self, message: str) -> None:
         """Say that what was copied is of no use, in a condition and an event."""
@@ -195,7 +204,7 @@ class Transfer:
     def _copy(self, disk: OpenDisk, way: Way, state: State) -> checksum.Sums:
         """Copy what `state` says is missing; return the sums of the whole disk."""
         sink = self._target.sink
-        if way.course is Course.WHOLE and state is way.rest and state.extents:
+        if way.course is Course.WHOLE and state is way.rest and state.extents and not way.is_kept:
             _clear(sink, state.extents, disk.source.capacity_bytes)
         marks = Checkpoints(
             sink,
@@ -374,7 +383,7 @@ class Transfer:
 
 def _earlier(way: Way, state: State) -> Sequence[Extent]:
     """Return what was copied by an earlier process, so that only its sum is known."""
-    return () if state is way.rest and not way.areas else state.extents
+    return () if state is way.rest and not (way.areas or way.is_kept) else state.extents
 
 
 def is_running(disk: OpenDisk) -> bool:

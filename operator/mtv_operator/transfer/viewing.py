@@ -87,7 +87,7 @@ class View:
         needed = progress.capacity_bytes - self._left_out
         if not needed:
             return 0
-        return min((progress.settled_bytes - self._left_out) * 100 // needed, 99)
+        return min(max(progress.settled_bytes - self._left_out, 0) * 100 // needed, 99)
 
 
 def told_to(marks: Checkpoints) -> Callable[[dict[str, Any] | None], None]:

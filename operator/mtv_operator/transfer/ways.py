@@ -42,6 +42,9 @@ class Way:
     revision: str = ""
     rest: State = field(default_factory=State)
     areas: Sequence[Extent] = ()  # of a delta
+    is_kept: bool = (
+        False  # `rest` was copied by a first copy that was not finished, else it is zero
+    )
 
     @property
     def is_onto_old(self) -> bool:
@@ -94,7 +97,34 @@ def whole(wanted: Checkpoint, areas: Sequence[Extent], capacity_bytes: int) -> W
     """Return the way of a first copy; `areas` are those that may have data."""
     needed = extents.align(areas, checksum.BLOCK, capacity_bytes)
     rest = extents.subtract(extents.whole(capacity_bytes), needed)
-    return Way(revision=f"whole {_named(wanted)}", rest=State(extents=tuple(rest)))
+    return Way(revision=f"{Course.WHOLE} {_named(wanted)}", rest=State(extents=tuple(rest)))
+
+
+def unfinished(journals: Sequence[tuple[State, str]]) -> tuple[State, str]:
+    """Return what a first copy of some other snapshot has settled, and the change id in that."""
+    found: tuple[State, str] = State(), ""
+    for state, revision in journals:
+        kind, _, named = revision.partition(" ")
+        _, _, change_id = named.partition(" ")
+        more = extents.total(state.extents) > extents.total(found[0].extents)
+        if kind == Course.WHOLE and change_id and more:
+            found = state, change_id
+    return found
+
+
+def outdated(state: State, changed: Sequence[Extent], capacity_bytes: int) -> list[Extent]:
+    """Return what of the settled parts has changed since; whole blocks."""
+    areas = extents.align(changed, checksum.BLOCK, capacity_bytes)
+    return list(extents.intersect(areas, state.extents))
+
+
+def rebased(wanted: Checkpoint, state: State, gone: Sequence[Extent], gone_sum: int) -> Way:
+    """Return the way of a first copy that goes on from another snapshot's, without `gone`."""
+    kept = State(
+        extents=tuple(extents.subtract(state.extents, gone)),
+        block_sum=(state.block_sum - gone_sum) & checksum.MASK,
+    )
+    return Way(revision=f"{Course.WHOLE} {_named(wanted)}", rest=kept, is_kept=True)
 
 
 def delta_areas(

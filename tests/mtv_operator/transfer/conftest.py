@@ -18,7 +18,7 @@ from mtv_operator.objects import Client
 
 MIB = 1 << 20
 NAMESPACE = "moved"
-WARM = ("vddk", "https", "nfc", "untracked", "reset", "killed", "lies", "flipped")
+WARM = ("vddk", "https", "nfc", "untracked", "reset", "killed", "lies", "flipped", "moved")
 ROOT = Path(__file__).parents[3]
 
 

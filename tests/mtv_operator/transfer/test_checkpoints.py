@@ -76,9 +76,12 @@ class Warm:
 
     def areas(self, gap=MIB):
         """Return what changed since the state on the target, with gaps of up to `gap` bytes."""
-        (disk,) = snapshots.disks_of(self.session, self.snapshot).values()
         since = self.status.checkpoint if self.status.checkpoint != self.wanted else self.before
-        areas = snapshots.changed_areas(self.session, self.vm, self.snapshot, disk, since.change_id)
+        return self.areas_since(since.change_id, gap)
+
+    def areas_since(self, change_id, gap=MIB):
+        (disk,) = snapshots.disks_of(self.session, self.snapshot).values()
+        areas = snapshots.changed_areas(self.session, self.vm, self.snapshot, disk, change_id)
         return extents.merge(areas, gap=gap)
 
     def clean(self):
@@ -161,6 +164,25 @@ def kill_in_the_middle(bench, warm):
     process.wait()
     bench.vcenter.mend()
     assert bench.image.read_bytes() != warm.frozen
+
+
+def test_first_copy_when_killed_goes_on_with_another_snapshot(begin, bench):
+    warm = begin("warm-moved", verify="full", transport="https")
+    warm.take()
+    bench.vcenter.fault(match="/disk-0-flat", skip=1, bytesPerSecond=4 * MIB)
+    process = bench.start(warm.transfer)
+    servers.until(lambda: (warm.status.fetched_bytes or 0) > 8 * MIB, "a part of the disk", 60)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    bench.vcenter.mend()
+    warm.write(*CHANGED, 20 * MIB)
+    second = warm.take()
+    before = bench.vcenter.stats()["folderBytes"]
+    status = warm.copied(second)
+    needed = extents.total(warm.areas_since("*"))
+    # All is read a second time to verify it, zeros as well.
+    assert bench.vcenter.stats()["folderBytes"] - before - status.total_bytes < needed - 2 * MIB
+    assert (status.verified, bench.condition(warm.transfer, "Restarted")) == ("full", None)
 
 
 def test_delta_when_killed_goes_on_and_another_checkpoint_may_follow_it(begin, bench):
