@@ -12,3 +12,10 @@ def scan(
     block_bytes: int,
     sums: bool,
 ) -> tuple[list[tuple[int, int, int]], list[tuple[int, int]]]: ...
+def scan_and_write(
+    buffer: bytes | bytearray,
+    pieces: Sequence[tuple[int, int, int]],
+    block_bytes: int,
+    sums: bool,
+    file: int,
+) -> tuple[int, list[tuple[int, int]]]: ...

@@ -22,6 +22,8 @@ Sum = tuple[int, int]  # extent of 1 MiB, what its blocks add to its sum
 InflateGrains = Callable[[Packed, Sequence[Piece], bytearray | memoryview, int], list[int]]
 Scan = Callable[[Readable, Sequence[Piece], int, bool], tuple[list[Piece], list[Sum]]]
 
+ScanAndWrite = Callable[[Readable, Sequence[Piece], int, bool, int], tuple[int, list[Sum]]]
+
 BAD = -1  # the length of a grain that is damaged, or larger than a grain
 
 
@@ -76,6 +78,22 @@ def scan_by_python(
     return runs, found
 
 
+def scan_and_write_by_python(
+    buffer: Readable, pieces: Sequence[Piece], block_bytes: int, sums: bool, file: int
+) -> tuple[int, list[Sum]]:
+    """Scan, and write the runs to an open file; return how much that was, and the sums.
+
+    Raises OSError.
+    """
+    runs, found = scan_by_python(buffer, pieces, block_bytes, sums)
+    view = memoryview(buffer)
+    for offset, start, length in runs:
+        done = 0
+        while done < length:
+            done += os.pwrite(file, view[start + done : start + length], offset + done)
+    return sum(length for _, _, length in runs), found
+
+
 def _join(runs: list[Piece], offset: int, start: int, length: int) -> None:
     if runs:
         before, place, so_far = runs[-1]
@@ -85,17 +103,23 @@ def _join(runs: list[Piece], offset: int, start: int, length: int) -> None:
     runs.append((offset, start, length))
 
 
-def _native() -> tuple[InflateGrains, Scan] | None:
+def _native() -> tuple[InflateGrains, Scan, ScanAndWrite] | None:
     if os.environ.get("CONVERTERS_NATIVE") == "0":
         return None
     try:
         from converters import _native as native
-    except ImportError:
+
+        return native.inflate_grains, native.scan, native.scan_and_write
+    except (ImportError, AttributeError):  # not built, or built before this was written
         return None
-    return native.inflate_grains, native.scan
 
 
 NATIVE = _native()
 inflate_grains: InflateGrains
 scan: Scan
-inflate_grains, scan = NATIVE or (inflate_grains_by_python, scan_by_python)
+scan_and_write: ScanAndWrite
+inflate_grains, scan, scan_and_write = NATIVE or (
+    inflate_grains_by_python,
+    scan_by_python,
+    scan_and_write_by_python,
+)

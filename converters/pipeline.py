@@ -28,7 +28,7 @@ from converters.errors import Cancelled
 from converters.extents import Extent, Kind
 from converters.intake import LentBuffers
 from converters.journal import Journal
-from converters.sinks.contract import Sink
+from converters.sinks.contract import ScanningSink, Sink
 from converters.sources.contract import Batch, Source
 
 
@@ -88,6 +88,8 @@ class Copy:
             area = extents.align(near, source.block_bytes, source.capacity_bytes)
         self._wanted = extents.subtract(area, state.extents)
         self._over_old_data = delta is not None
+        # What a delta finds to be zero has to be zeroed, not left out.
+        self._scanning = sink if isinstance(sink, ScanningSink) and delta is None else None
         if not source.capabilities.seekable and (self._over_old_data or self._wanted != disk):
             raise ValueError(f"{source.name} can be read only as a whole")
         self._block_bytes = min(self._options.block_bytes or source.block_bytes, source.block_bytes)
@@ -108,18 +110,20 @@ class Copy:
             limit_bytes_per_s=options.limit_bytes_per_s,
         )
         feeds = source.feeds(self._wanted, self._intake) if self._wanted else ()
-        queue: WorkQueue[Batch] = WorkQueue(4 * options.workers)
-        self._queue: WorkQueue[Batch] | SharedFeed[Batch] = queue
-        if source.capabilities.direct and len(feeds) == 1:
-            self._queue, feeds = SharedFeed(feeds[0]), ()
-        self._feeding, self._working = len(feeds), options.workers
+        filled: WorkQueue[Batch] = WorkQueue(4 * options.workers)
+        self._queues: Sequence[WorkQueue[Batch] | SharedFeed[Batch]] = [filled] * options.workers
+        if source.capabilities.direct and feeds:
+            # One feed is shared by all workers; of several each has a worker of its own.
+            times = options.workers if len(feeds) == 1 else 1
+            self._queues, feeds = [SharedFeed(feed) for feed in feeds] * times, ()
+        self._feeding, self._working = len(feeds), len(self._queues)
         if not feeds:
-            queue.finish()
+            filled.finish()
         self._stack.enter_context(self._crew)
         for number, feed in enumerate(feeds):
-            self._crew.start(f"feed-{number}", functools.partial(self._feed, queue, feed))
-        for number in range(options.workers):
-            self._crew.start(f"worker-{number}", self._work)
+            self._crew.start(f"feed-{number}", functools.partial(self._feed, filled, feed))
+        for number, queue in enumerate(self._queues):
+            self._crew.start(f"worker-{number}", functools.partial(self._work, queue))
         return self
 
     def __exit__(
@@ -149,7 +153,8 @@ class Copy:
         )
 
     def _stop(self) -> None:
-        self._queue.abort()
+        for queue in self._queues:
+            queue.abort()
         self._intake.wake()
         self._source.interrupt()
 
@@ -163,11 +168,11 @@ class Copy:
         if last:
             queue.finish()
 
-    def _work(self) -> None:
+    def _work(self, queue: WorkQueue[Batch] | SharedFeed[Batch]) -> None:
         """Write batches until there are no more; the last worker flushes the sink."""
         while True:
             try:
-                batch = self._queue.get()
+                batch = queue.get()
             except Finished:
                 break
             parts, written = self._write(batch)
@@ -186,9 +191,18 @@ class Copy:
         sums: dict[int, int] = {}
         written = 0
         sink, stopping, zeroed = self._sink, self._crew.stopping.is_set, self._over_old_data
+        scanning = self._scanning
         for buffer, pieces in batch.parts():
             if stopping():
                 raise Cancelled
+            if scanning is not None:
+                count, found = scanning.write_scanned(
+                    buffer, pieces, self._block_bytes, self._options.sums
+                )
+                written += count
+                for extent, value in found:
+                    sums[extent] = sums.get(extent, 0) + value
+                continue
             runs, found = batching.scan(buffer, pieces, self._block_bytes, self._options.sums)
             view = memoryview(buffer)
             for offset, start, length in runs:

@@ -6,7 +6,8 @@ import os
 import stat
 from collections.abc import Sequence
 
-from converters import extents
+from converters import batching, extents
+from converters.batching import Piece, Readable, Sum
 from converters.errors import TargetBroken, TargetTooSmall
 from converters.extents import Extent
 from converters.sinks import allocation
@@ -50,6 +51,13 @@ class BlockDeviceSink:
         """Write the buffers from `offset` on."""
         with translated(self.name):
             write_all(self.file, offset, buffers)
+
+    def write_scanned(
+        self, buffer: Readable, pieces: Sequence[Piece], block_bytes: int, sums: bool
+    ) -> tuple[int, list[Sum]]:
+        """Write what of the pieces is not zero; return how much that was, and sums by extent."""
+        with translated(self.name):
+            return batching.scan_and_write(buffer, pieces, block_bytes, sums, self.file)
 
     def zero(self, extent: Extent) -> None:
         """Make an extent read as zeros."""

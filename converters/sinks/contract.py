@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from converters.batching import Piece, Readable, Sum
 from converters.extents import Extent
 from converters.sources.contract import Source
 
@@ -44,4 +45,15 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Free what it holds."""
+        ...
+
+
+@runtime_checkable
+class ScanningSink(Protocol):
+    """A sink of plain bytes, which finds the zeros of what it writes by itself: one step fewer."""
+
+    def write_scanned(
+        self, buffer: Readable, pieces: Sequence[Piece], block_bytes: int, sums: bool
+    ) -> tuple[int, list[Sum]]:
+        """Write what of the pieces is not zero; return how much that was, and sums by extent."""
         ...

@@ -26,7 +26,7 @@ class Capabilities:
     feeds: int = 1  # how many threads may read at once
     buffer_bytes: int = 1 << 20  # the size of the buffers that it fills
     feed_buffers: int = 1  # how many of them a feed fills at once: requests in flight
-    direct: bool = False  # its one feed waits for nobody: workers read from it themselves
+    direct: bool = False  # workers read from its feeds themselves: no thread hands batches on
     gap_bytes: int = 0  # what is rather read over than left out, as a request costs as much
 
 

@@ -99,7 +99,7 @@ class HttpRange:
         self.authorization = authorization or Open()
         self.capacity_bytes = self.parts[-1].end
         self.capabilities = Capabilities(
-            seekable=True, feeds=connections, buffer_bytes=_BUFFER, gap_bytes=1 << 20
+            seekable=True, feeds=connections, buffer_bytes=_BUFFER, direct=True, gap_bytes=1 << 20
         )
         self._patience = patience or Patience()
         self._lock = threading.Lock()

@@ -49,6 +49,7 @@ class NbdExport:
             feeds=len(self._connections),
             buffer_bytes=_BUFFER,
             feed_buffers=_IN_FLIGHT,
+            direct=True,
         )
 
     def feeds(self, wanted: Sequence[Extent], intake: Intake) -> Sequence[Iterator[Batch]]:

@@ -34,7 +34,7 @@ class RemoteDisk(LayeredDisk):
         for file in files:
             file.ranges.width = self.width
         self.capabilities = Capabilities(
-            seekable=True, feeds=most, buffer_bytes=BUFFER, gap_bytes=self.gap_bytes
+            seekable=True, feeds=most, buffer_bytes=BUFFER, direct=True, gap_bytes=self.gap_bytes
         )
 
     def feeds(self, wanted: Sequence[Extent], intake: Intake) -> Sequence[Iterator[Batch]]:

@@ -1,5 +1,6 @@
 """The inner loops: what Rust does is what Python does, and what Python does is right."""
 
+import tempfile
 import zlib
 
 import pytest
@@ -52,6 +53,25 @@ def test_scan_when_native_finds_what_python_finds(case, sums):
     assert summed(found_again) == summed(found)
 
 
+@needs_native
+@given(pieces_of_a_buffer(), st.booleans())
+def test_scan_and_write_when_native_writes_what_python_writes(case, sums):
+    buffer, pieces, block_bytes = case
+    written = []
+    for write in (batching.scan_and_write_by_python, native()[2]):
+        with tempfile.TemporaryFile() as file:
+            count, found = write(buffer, pieces, block_bytes, sums, file.fileno())
+            written.append((count, summed(found), file.read()))
+    assert written[0] == written[1]
+
+
+@needs_native
+def test_scan_and_write_when_the_file_refuses_raises_its_error(tmp_path):
+    (tmp_path / "x").write_bytes(b"")
+    with (tmp_path / "x").open("rb") as file, pytest.raises(OSError, match="Bad file descriptor"):
+        native()[2](bytearray(b"x" * 4096), [(0, 0, 4096)], 4096, True, file.fileno())
+
+
 @given(pieces_of_a_buffer())
 def test_scan_when_python_finds_all_data_and_no_piece_of_zeros(case):
     buffer, pieces, block_bytes = case
@@ -99,7 +119,7 @@ def test_inflate_grains_when_one_is_damaged_ends_with_it(inflate_grains):
 
 @needs_native
 def test_native_when_a_piece_lies_outside_of_its_buffer_refuses():
-    inflate_grains, scan = native()
+    inflate_grains, scan, _ = native()
     room = bytearray(GRAIN)
     for wrong in ((0, 0, 11), (0, 11, 1), (0, 2**63, 2**63)):
         with pytest.raises((ValueError, OverflowError)):

@@ -2,6 +2,10 @@
 //! go once. `converters/batching.py` has the same functions in Python: they are the oracle in the
 //! tests, and what runs where this library was not built.
 
+use std::fs::File;
+use std::mem::ManuallyDrop;
+use std::os::fd::FromRawFd;
+use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 
 use libdeflate_sys::{
@@ -160,6 +164,33 @@ impl Found {
     }
 }
 
+/// Look for zeros in pieces of a buffer, without the interpreter.
+fn look_through(bytes: &[u8], pieces: &[Piece], block_bytes: usize, sums: bool) -> Found {
+    let mut found = Found::default();
+    for &(offset, start, length) in pieces {
+        let piece = &bytes[start..start + length];
+        for (number, block) in piece.chunks(block_bytes).enumerate() {
+            let step = number * block_bytes;
+            let at = offset + step as u64;
+            if found.look(block, at, start + step) && sums {
+                let sum = XxHash3_64::oneshot_with_seed(at / block_bytes as u64, block);
+                found.count(at / EXTENT, sum);
+            }
+        }
+    }
+    found
+}
+
+fn check(bytes: &[u8], pieces: &[Piece], block_bytes: usize) -> PyResult<()> {
+    if block_bytes == 0 || block_bytes % PIECE != 0 {
+        return Err(PyValueError::new_err("blocks are multiples of 4 KiB"));
+    }
+    for &(_, start, length) in pieces {
+        within(start, length, bytes.len())?;
+    }
+    Ok(())
+}
+
 /// Look for zeros in pieces of a buffer (offset on the disk, start, length); return the runs of
 /// data, shaped alike, and the sums of blocks by extent. An extent may come twice.
 #[pyfunction]
@@ -171,33 +202,41 @@ fn scan(
     sums: bool,
 ) -> PyResult<(Vec<Piece>, Vec<(u64, u64)>)> {
     let bytes = bytes_of(&buffer)?;
-    if block_bytes == 0 || block_bytes % PIECE != 0 {
-        return Err(PyValueError::new_err("blocks are multiples of 4 KiB"));
-    }
-    for &(_, start, length) in &pieces {
-        within(start, length, bytes.len())?;
-    }
-    let found = py.allow_threads(|| {
-        let mut found = Found::default();
-        for (offset, start, length) in pieces {
-            let piece = &bytes[start..start + length];
-            for (number, block) in piece.chunks(block_bytes).enumerate() {
-                let step = number * block_bytes;
-                let at = offset + step as u64;
-                if found.look(block, at, start + step) && sums {
-                    let sum = XxHash3_64::oneshot_with_seed(at / block_bytes as u64, block);
-                    found.count(at / EXTENT, sum);
-                }
-            }
-        }
-        found
-    });
+    check(bytes, &pieces, block_bytes)?;
+    let found = py.allow_threads(|| look_through(bytes, &pieces, block_bytes, sums));
     Ok((found.runs, found.sums))
+}
+
+/// The same, but write the runs to a file that is open; return how many bytes that were, and sums.
+#[pyfunction]
+fn scan_and_write(
+    py: Python<'_>,
+    buffer: PyBuffer<u8>,
+    pieces: Vec<Piece>,
+    block_bytes: usize,
+    sums: bool,
+    file: i32,
+) -> PyResult<(usize, Vec<(u64, u64)>)> {
+    let bytes = bytes_of(&buffer)?;
+    check(bytes, &pieces, block_bytes)?;
+    let (written, found) = py.allow_threads(|| -> std::io::Result<_> {
+        // The descriptor stays the caller's: it is not closed here.
+        let target = ManuallyDrop::new(unsafe { File::from_raw_fd(file) });
+        let found = look_through(bytes, &pieces, block_bytes, sums);
+        let mut written = 0;
+        for &(offset, start, length) in &found.runs {
+            target.write_all_at(&bytes[start..start + length], offset)?;
+            written += length;
+        }
+        Ok((written, found.sums))
+    })?;
+    Ok((written, found))
 }
 
 #[pymodule]
 #[pyo3(name = "_native")]
 fn converters_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(inflate_grains, module)?)?;
-    module.add_function(wrap_pyfunction!(scan, module)?)
+    module.add_function(wrap_pyfunction!(scan, module)?)?;
+    module.add_function(wrap_pyfunction!(scan_and_write, module)?)
 }
