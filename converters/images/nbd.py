@@ -59,6 +59,19 @@ def parse_uri(uri: str) -> Address:
     `nbds` in place of `nbd` wants TLS; as with libnbd, `tls-certificates=FOLDER` says where the
     certificates are, `tls-hostname=NAME` whose is expected. Raises UnsupportedImage for the rest.
     """
+    try:
+        address = _address(uri)
+    except ValueError:
+        address = None  # the port is no number, or the host no address
+    if address is None:
+        raise UnsupportedImage(
+            field="URI", value=uri,
+            expected="nbd[s]://host:port/export or nbd[s]+unix:///export?socket=path",
+        )  # fmt: skip
+    return address
+
+
+def _address(uri: str) -> Address | None:
     parts = urlsplit(uri)
     export = unquote(parts.path.removeprefix("/"))
     query = parse_qs(parts.query)
@@ -68,24 +81,18 @@ def parse_uri(uri: str) -> Address:
         return values[0] if len(values) == 1 else ""
 
     tls = parts.scheme.startswith("nbds")
-    try:
-        if parts.scheme in ("nbd+unix", "nbds+unix") and only("socket"):
-            return Address(
-                export=export, socket=only("socket"), tls=tls,
-                tls_name=only("tls-hostname"), tls_folder=only("tls-certificates"),
-            )  # fmt: skip
-        if parts.scheme in ("nbd", "nbds") and parts.hostname:
-            return Address(
-                export=export, host=parts.hostname, port=parts.port or DEFAULT_PORT, tls=tls,
-                tls_name=only("tls-hostname"),
-                tls_folder=only("tls-certificates"),
-            )  # fmt: skip
-    except ValueError:
-        pass  # the port is no number; refused below
-    raise UnsupportedImage(
-        field="URI", value=uri,
-        expected="nbd[s]://host:port/export or nbd[s]+unix:///export?socket=path",
-    )  # fmt: skip
+    if parts.scheme in ("nbd+unix", "nbds+unix") and only("socket"):
+        return Address(
+            export=export, socket=only("socket"), tls=tls,
+            tls_name=only("tls-hostname"), tls_folder=only("tls-certificates"),
+        )  # fmt: skip
+    if parts.scheme in ("nbd", "nbds") and parts.hostname:
+        return Address(
+            export=export, host=parts.hostname, port=parts.port or DEFAULT_PORT, tls=tls,
+            tls_name=only("tls-hostname"),
+            tls_folder=only("tls-certificates"),
+        )  # fmt: skip
+    return None
 
 
 def option(kind: int, content: bytes = b"") -> bytes:

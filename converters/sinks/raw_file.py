@@ -1,4 +1,9 @@
-"""A raw disk in a sparse file: what is zero is never written."""
+"""A raw disk in a sparse file: what is zero is never written.
+
+Nothing is allocated ahead: a disk that is mostly empty must fit where its data fits, and a hole
+that was allocated would count as data for whoever copies the file next. A volume that is to be
+thick is made so by its storage class.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +76,7 @@ class RawFileSink:
 
 def open_target(path: str, mode: int) -> int:
     """Open a regular file for writing, and make it if it is not there. Raises SinkError."""
-    with translated(os.path.basename(path)):
+    with translated(path):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, mode)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)

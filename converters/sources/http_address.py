@@ -60,8 +60,8 @@ class Address:
     @classmethod
     def parse(cls, url: str) -> Self:
         """Return the address in a URL. Raises SourceRefused."""
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError as fault:
             raise SourceRefused(f"is no address: {fault}", file=url) from fault

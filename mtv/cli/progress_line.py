@@ -19,7 +19,7 @@ _BAR = 24
 @contextmanager
 def shown(name: str, *, quiet: bool = False) -> Iterator[Callable[[Stage], None]]:
     """Show stages on stderr: a line that is redrawn on a terminal, else one now and then."""
-    if quiet:
+    if quiet or sys.stderr is None:  # it may be closed
         yield lambda stage: None
         return
     line = _Line(name, terminal=sys.stderr.isatty())

@@ -331,7 +331,7 @@ def test_qcow2_when_packed_by_zstd_is_what_qemu_reads(tmp_path, cluster):
 
 @fuzzing.examples(60)
 @given(
-    which=st.sampled_from(["delta", "sesparse", "qcow2", "sparse"]),
+    which=st.sampled_from(["delta", "sesparse", "qcow2", "sparse", "stream"]),
     edits=st.lists(
         st.tuples(st.integers(0, 2200), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6
     ),
@@ -347,6 +347,9 @@ def test_image_when_bytes_are_changed_anywhere_ends_with_our_error_or_a_disk(
     if which == "sparse":
         path = folder / (name := "sparse.vmdk")
         path.write_bytes(testing.sparse_image(content))
+    if which == "stream":
+        path = folder / (name := "stream.vmdk")
+        path.write_bytes(testing.stream_image(content, shape="qemu" if deep else "esxi"))
     if which == "qcow2":
         path = folder / (name := "x.qcow2")
         path.write_bytes(QCOW2)
