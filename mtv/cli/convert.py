@@ -19,7 +19,7 @@ def convert(
         typer.Argument(
             metavar="SRC",
             help="A disk image (VMDK of any kind with its parents, OVA, OVF, qcow2, raw; gzip), "
-            "`-` for standard input, or an address: https://…, nbd://…, nbd+unix://…",
+            "`-` for standard input, or an address: https://…, nbd://…, nbds://…, nbd+unix://…",
         ),
     ],
     target: Annotated[
