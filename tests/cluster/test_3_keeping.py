@@ -64,3 +64,17 @@ def test_nobody_was_refused_anything(cluster, namespace):
         ).stdout
         refused = [line for line in said.splitlines() if "is forbidden" in line]
         assert not refused, refused[:3]
+
+
+def test_metrics_are_found_behind_upstreams_service(cluster):
+    path = "services/https:kubevirt-prometheus-metrics:metrics/proxy/metrics"
+
+    def scraped() -> bool:
+        done = cluster.run("kubectl", "get", "--raw", f"/api/v1/namespaces/kubevirt/{path}")
+        return "\nkubevirt_" in f"\n{done.stdout}"
+
+    servers.until(scraped, "a component says its metrics", 60)
+    for pod in cluster.items("pods", "-n", "kubevirt", "-l", "kubevirt.io=virt-handler"):
+        address = pod["status"]["podIP"]
+        url = f"https://{address}:8443/metrics"
+        assert "# TYPE" in cluster.run("curl", "-sk", "--noproxy", "*", "-m", "30", url).stdout
