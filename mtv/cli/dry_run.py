@@ -6,6 +6,7 @@ the controller computes the same. Nothing is written.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mtv.cli import options, sources
@@ -13,6 +14,7 @@ from mtv.cli.follow import size
 from mtv.cli.options import Format
 
 if TYPE_CHECKING:
+    from mtv.api.forklift import Plan, Provider
     from mtv.inventory.model import Inventory
     from mtv.planning.plan import PlannedPlan, PlannedVM
     from mtv.planning.problems import Problem
@@ -20,8 +22,23 @@ if TYPE_CHECKING:
     from mtv_operator.objects import Client
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A stored Plan, its source, and what it would do."""
+
+    plan: Plan
+    provider: Provider
+    inventory: Inventory
+    planned: PlannedPlan
+
+
 def of_plan(client: Client, name: str, namespace: str) -> PlannedPlan:
     """Plan what a stored Plan would do. Raises NotFound for it or its provider."""
+    return look(client, name, namespace).planned
+
+
+def look(client: Client, name: str, namespace: str) -> Look:
+    """Plan what a stored Plan would do, and return what that was told from."""
     import dataclasses
 
     from mtv.api import forklift
@@ -35,8 +52,9 @@ def of_plan(client: Client, name: str, namespace: str) -> PlannedPlan:
     moved = plan.status.migration.vms if plan.status and plan.status.migration else ()
     names = {vm.id: vm.new_name for vm in moved if vm.id and vm.new_name and vm.started}
     on = {vm.id: vm.restore_power_state == "On" for vm in moved if vm.id and vm.restore_power_state}
-    return planning.build(
-        sources.inventory(client, provider),
+    inventory = sources.inventory(client, provider)
+    planned = planning.build(
+        inventory,
         plan,
         client.find(forklift.NetworkMap, maps.network.name, maps.network.namespace or namespace)
         if maps.network.name
@@ -48,6 +66,7 @@ def of_plan(client: Client, name: str, namespace: str) -> PlannedPlan:
         target=dataclasses.replace(target(client), names=names),
         was_on=on,
     )
+    return Look(plan=plan, provider=provider, inventory=inventory, planned=planned)
 
 
 def target(client: Client) -> Target:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mtv.api.forklift import Plan, Task
+from mtv.api.forklift import Plan, Task, VMStatus
 from mtv.api.mtv import DiskTransfer
 
 POLL_S = 0.5
@@ -46,12 +46,30 @@ def lines(plan: Plan, transfers: Sequence[DiskTransfer]) -> list[Line]:
     rows: list[Line] = []
     for vm in plan.status.migration.vms if plan.status and plan.status.migration else ():
         name, vm_id = vm.name or vm.id or "", vm.id or ""
+        if vm.started:
+            rows.append(_vm_line(vm))
         for step in vm.pipeline:
             if not step.tasks:
                 state = "Failed" if step.error else (step.phase or "Pending")
                 rows.append(Line(vm=name, label=step.name, done=0, total=0, state=state))
             rows += [_disk_line(name, task, by_disk.get((vm_id, task.name))) for task in step.tasks]
     return rows
+
+
+def _vm_line(vm: VMStatus) -> Line:
+    """Return the row of a VM: its phase, and how long it would be off, or was."""
+    known = vm.warm
+    note = ""
+    if known is not None and known.downtime_seconds is not None:
+        note = f"was off for {known.downtime_seconds} s"
+    elif known is not None and known.predicted_downtime_seconds is not None:
+        note = f"predicted downtime {known.predicted_downtime_seconds} s"
+    copies = len(known.precopies) if known is not None else 0
+    if copies:
+        note = f"{copies} precop{'y' if copies == 1 else 'ies'}{', ' if note else ''}{note}"
+    return Line(
+        vm=vm.name or vm.id or "", label="phase", done=0, total=0, state=vm.phase, note=note
+    )
 
 
 def _disk_line(vm: str, task: Task, transfer: DiskTransfer | None) -> Line:
@@ -131,7 +149,7 @@ class _PlainLines:
     """For logs and pipes: a line when something changed, at most every few seconds per disk."""
 
     def __init__(self) -> None:
-        self._shown: dict[tuple[str, str], tuple[str, float]] = {}
+        self._shown: dict[tuple[str, str], tuple[str, float, str]] = {}
 
     def __enter__(self) -> _PlainLines:
         return self
@@ -143,10 +161,10 @@ class _PlainLines:
         """Print the rows whose state is new, and running disks now and then."""
         now = time.monotonic()
         for row in rows:
-            state, at = self._shown.get((row.vm, row.label), ("Pending", 0.0))
+            state, at, noted = self._shown.get((row.vm, row.label), ("Pending", 0.0, row.note))
             due = row.state == "Running" and row.total and now - at >= PLAIN_EVERY_S
-            if row.state != state or due:
-                self._shown[row.vm, row.label] = (row.state, now)
+            if row.state != state or due or (row.note and row.note != noted):
+                self._shown[row.vm, row.label] = (row.state, now, row.note)
                 print(describe(row), file=sys.stderr, flush=True)
 
 
@@ -181,9 +199,11 @@ class _Bars:
             if key not in self._tasks:
                 self._tasks[key] = self._progress.add_task(row.label, vm=row.vm, text="")
             finished = row.state == "Completed"
+            named = row.label == "phase"
             self._progress.update(
                 self._tasks[key],  # type: ignore[arg-type]
                 total=row.total or 1,
+                visible=not named or not finished,
                 completed=(row.total or 1) if finished else row.done,
                 text=_measure(row),
             )
@@ -196,7 +216,7 @@ def describe(row: Line) -> str:
 
 def _measure(row: Line) -> str:
     if not row.total:
-        return row.state
+        return f"{row.state}  {row.note}".rstrip()
     share = f"{row.done * 100 // row.total:3d} %"
     text = f"{share}  {size(row.done)} of {size(row.total)}"
     if row.state == "Running" and row.rate:

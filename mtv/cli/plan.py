@@ -69,9 +69,12 @@ def _row(plan: Plan) -> tuple[str, ...]:
     )
 
 
-@app.command(epilog="Examples: `mtv plan check web -n mtv` · `mtv plan check web -o yaml`")
+@app.command(epilog="Examples: `mtv plan check web -n mtv` · `mtv plan check web --measure`")
 def check(
     name: Name,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Sample the ways and the target: times, downtime.")
+    ] = False,
     namespace: options.Namespace = "mtv",
     output: options.Output = Format.TABLE,
     kubeconfig: options.Kubeconfig = "",
@@ -79,9 +82,15 @@ def check(
     """Show what would be made, what would go wrong, and how many bytes would be copied."""
     from mtv.cli import dry_run
 
-    planned = dry_run.of_plan(options.connect(kubeconfig), name, namespace)
-    dry_run.print_planned(planned, output)
-    if planned.blocked:
+    client = options.connect(kubeconfig)
+    looked = dry_run.look(client, name, namespace)
+    if measure:
+        from mtv.cli import measure as measuring
+
+        measuring.show(client, looked, output)
+    else:
+        dry_run.print_planned(looked.planned, output)
+    if looked.planned.blocked:
         raise typer.Exit(errors.NeedsOperator.exit_code)
 
 

@@ -31,10 +31,12 @@ font:15px/1.5 system-ui,sans-serif}main{max-width:1100px;margin:0 auto;padding:3
 h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:36px 0 12px}
 .soft{color:var(--soft)}.card{background:var(--card);border:1px solid var(--line);
 border-radius:10px;padding:16px 20px;overflow-x:auto}.tiles{display:grid;gap:12px;margin-top:20px;
-grid-template-columns:repeat(auto-fit,minmax(150px,1fr))}.tiles b{display:block;font-size:22px}
+grid-template-columns:repeat(auto-fit,minmax(150px,1fr))}.tiles b{display:block;font-size:20px;
+white-space:nowrap}
 table{border-collapse:collapse;width:100%}th,td{padding:7px 12px 7px 0;text-align:left;
 border-bottom:1px solid var(--line);vertical-align:top}th{color:var(--soft);font-weight:600;
-font-size:13px}tr:last-child td{border-bottom:0}td.n,th.n{text-align:right;white-space:nowrap}
+font-size:13px}tr:last-child td{border-bottom:0}td.k{width:1%;white-space:nowrap}
+td.n,th.n{text-align:right;white-space:nowrap}
 code{font:13px ui-monospace,monospace;overflow-wrap:anywhere}.badge{display:inline-block;
 border-radius:99px;padding:1px 10px;font-size:13px;font-weight:600;color:#fff;background:#64748b}
 .Succeeded{background:#15803d}.Failed{background:#b91c1c}.Canceled{background:#a16207}
@@ -93,7 +95,7 @@ def _problems(facts: Facts) -> str:
     if not facts.problems:
         return ""
     rows = "".join(
-        f"<tr><td><b>{escape(kind)}</b></td><td>{escape(message)}"
+        f"<tr><td class=k><b>{escape(kind)}</b></td><td>{escape(message)}"
         + (f"<div class=soft>→ {escape(advice)}</div>" if advice else "")
         + "</td></tr>"
         for kind, message, advice in facts.problems

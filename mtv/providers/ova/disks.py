@@ -100,3 +100,10 @@ def _revision(place: Place) -> str:
         return file.version
     finally:
         file.close()
+
+
+@contextmanager
+def for_a_look(place: Place, member: str) -> Iterator[OpenDisk]:
+    """Open the disk in the file `member` to read a part of it; nothing is checked at the end."""
+    with _package(place) as package:
+        yield OpenDisk(source=_found(package, package.disks(), member).source)

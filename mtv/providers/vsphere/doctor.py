@@ -79,7 +79,7 @@ def look_at(session: Session, *, vm_name: str = "", disk: int = 0) -> Iterator[F
 
 
 def _inside(session: Session, vm_name: str, disk: int) -> Iterator[Finding]:
-    yield from _guarded("privileges", lambda: _privileges(session))
+    yield from _guarded("privileges", lambda: privileges(session))
     inventory: Inventory | None = None
     try:
         inventory = pull.inventory(session)
@@ -140,7 +140,8 @@ def _not_open(fault: errors.MigrationError) -> Finding:
     return failed(subject, str(fault), fault.hint or "see the message")
 
 
-def _privileges(session: Session) -> Iterator[Finding]:
+def privileges(session: Session) -> Iterator[Finding]:
+    """Yield what the login may do, and what it may not."""
     content = session.content
     manager, sessions = content.authorizationManager, content.sessionManager
     if manager is None or sessions is None:
