@@ -54,6 +54,7 @@ def machines(folder: Path) -> list[dict[str, Any]]:
         machine("Web Server_1 (old)"),
         machine("stubborn", shutdownSeconds=-1),
         machine("runs"),
+        machine("warm", data, changeTracking=True),
         *[machine(f"kill-{component}", data) for component in COMPONENTS],
     ]
 

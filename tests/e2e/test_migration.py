@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import servers
 from e2e_machines import IMPORT, is_on, source_sums, target_sums
 
 
@@ -55,3 +56,29 @@ def test_a_guest_that_does_not_shut_down_is_left_running_and_said(home, vcenter)
     assert "shut" in message
     assert is_on(vcenter, "stubborn")
     assert home.get("vm", "stubborn", "moved") is None
+
+
+def test_a_vm_is_copied_while_it_runs_and_moves_with_what_it_wrote_meanwhile(home, vcenter):
+    how = ("--warm", "--cutover", "never", "--no-start", "--virtio", "--no-wait")
+    home.mtv("import", "warm", *IMPORT, *how)
+
+    def moved():
+        plan = home.get("plan", "warm", "mtv") or {}
+        run = plan.get("status", {}).get("migration", {})
+        return (run.get("vms") or [{}])[0]
+
+    def copied():
+        return moved().get("warm", {}).get("successes")
+
+    servers.until(copied, "a precopy", 240)
+    for offset in (0, 40 << 20):
+        vcenter.control("POST", f"write?vm=warm&disk=1&offset={offset}", b"written meanwhile")
+    assert is_on(vcenter, "warm")
+    home.mtv("plan", "cutover", "warm", "-n", "mtv")
+    servers.until(lambda: moved().get("completed"), "the cutover", 240)
+
+    assert not is_on(vcenter, "warm")
+    assert target_sums(home, "warm") == source_sums(vcenter, "warm")
+    assert not vcenter.vm("warm")["snapshots"]
+    final = moved()["warm"]["precopies"][-1]
+    assert final["deltaBytes"] < 8 << 20
