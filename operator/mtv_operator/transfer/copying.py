@@ -168,8 +168,9 @@ class Transfer:
             capacity_bytes=source.capacity_bytes,
         )
         if way.is_onto_old:
-            self._counts.delta = extents.total(state.extents) - extents.total(way.rest.extents)
-            self._counts.delta = max(self._counts.delta, 0)
+            if self._counts.fetched == self._fetched_before:  # else this process has brought it
+                earlier = extents.total(state.extents) - extents.total(way.rest.extents)
+                self._counts.delta = max(earlier, 0)
         elif why and not way.is_kept:
             self._say_restarted(f"{source.name} is copied from its beginning again: {why}")
         elif state.extents:

@@ -18,7 +18,19 @@ from mtv_operator.objects import Client
 
 MIB = 1 << 20
 NAMESPACE = "moved"
-WARM = ("vddk", "https", "nfc", "untracked", "reset", "killed", "lies", "flipped", "moved")
+WARM = (
+    "vddk",
+    "https",
+    "nfc",
+    "untracked",
+    "reset",
+    "killed",
+    "lies",
+    "flipped",
+    "moved",
+    "device",
+    "foreign",
+)
 ROOT = Path(__file__).parents[3]
 
 
@@ -58,6 +70,7 @@ def vcenter(tmp_path_factory):
                 {
                     "name": f"warm-{name}",
                     "poweredOn": True,
+                    "snapshots": ["theirs"] if name == "foreign" else [],
                     "changeTracking": name != "untracked",
                     "disks": [{"file": str(warm)}],
                 }

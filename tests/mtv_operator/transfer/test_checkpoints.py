@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,8 @@ def vddk(tmp_path, monkeypatch):
 class Warm:
     """A VM that runs, and the transfer of its disk."""
 
-    def __init__(self, bench, session, name, **spec):
+    def __init__(self, bench, session, name, *, device=None, **spec):
+        self.device = device
         self.bench, self.session, self.name = bench, session, name
         self.vm = Moref(bench.vcenter.vm(name)["moref"])
         self.number = 0
@@ -98,11 +100,17 @@ class Warm:
     def status(self):
         return self.bench.status(self.transfer)
 
+    @property
+    def content(self):
+        """Return what is on the target."""
+        with open(self.device or self.bench.image, "rb") as file:
+            return file.read(len(self.frozen))
+
     def copied(self, wanted):
         """Run the transfer, and check that the state is there; return the status."""
-        assert self.bench.run(self.transfer) == 0, self.bench.log()
+        assert self.bench.run(self.transfer, device=self.device) == 0, self.bench.log()
         status, frozen = self.status, self.frozen
-        assert self.bench.image.read_bytes() == frozen, self.bench.log()
+        assert self.content == frozen, self.bench.log()
         assert (status.phase, status.checkpoint) == ("Succeeded", wanted)
         assert status.checksum == f"xxh3:{testing.disk_sum(frozen):016x}"
         assert status.pending_delta is None
@@ -152,7 +160,7 @@ def test_first_copy_and_deltas_of_a_running_vm(begin, bench, vddk, transport, ga
 def kill_in_the_middle(bench, warm):
     """Begin the delta, and kill it when a part of it is on the target."""
     bench.vcenter.fault(match="/disk-0-flat", skip=1, bytesPerSecond=4 * MIB)
-    process = bench.start(warm.transfer)
+    process = bench.start(warm.transfer, device=warm.device)
     rest = warm.status.total_bytes - extents.total(warm.areas())
 
     def some():
@@ -163,7 +171,7 @@ def kill_in_the_middle(bench, warm):
     process.send_signal(signal.SIGKILL)
     process.wait()
     bench.vcenter.mend()
-    assert bench.image.read_bytes() != warm.frozen
+    assert warm.content != warm.frozen
 
 
 def test_first_copy_when_killed_goes_on_with_another_snapshot(begin, bench):
@@ -269,3 +277,35 @@ def test_change_tracking_that_leaves_something_out_is_found_before_the_cutover(b
             changed.write(b"unseen")
     assert bench.run(warm.transfer) not in (0, 75)
     assert bench.condition(warm.transfer, "VerificationFailed") is not None
+
+
+def test_block_device_gets_deltas_and_comparisons_as_well(begin, bench, tmp_path):
+    with (tmp_path / "device.img").open("wb") as file:
+        file.write(b"\xee" * (42 * MIB))
+    command = ["losetup", "--find", "--show", str(tmp_path / "device.img")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no loop device: {done.stderr.strip()}")
+    device = done.stdout.strip()
+    try:
+        warm = begin("warm-device", device=device, volume_mode="Block", verify="sample")
+        warm.copied(warm.take())
+        warm.write(*(at * MIB for at in range(2, 34)), count=MIB)
+        warm.write(36 * MIB, content=bytes(MIB))
+        second = warm.take()
+        kill_in_the_middle(bench, warm)
+        status = warm.copied(second)
+        assert status.delta_bytes <= 1.05 * extents.total(warm.areas())
+        bench.vcenter.control("POST", f"reset-tracking?vm={warm.name}&disk=0")
+        warm.write(*CHANGED)
+        warm.copied(warm.take())
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=False)
+
+
+def test_vm_with_a_snapshot_of_somebody_else_is_copied_all_the_same(begin, bench):
+    warm = begin("warm-foreign", verify="sample")
+    assert warm.copied(warm.take()).transport == "nfc"
+    warm.write(*CHANGED)
+    assert warm.copied(warm.take()).transport == "nfc"
+    assert bench.condition(warm.transfer, "ReadWhole").reason == "NoRanges"
