@@ -23,6 +23,7 @@ from pyVmomi import vim
 
 from converters.errors import SourceBroken, SourceRefused
 from converters.extents import Extent
+from converters.sources import http_width
 from converters.sources.contract import Source
 from converters.sources.http_range import Patience
 from converters.sources.vmdk_stream import VmdkStream
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-CONNECTIONS = 4  # of one disk by https
+CONNECTIONS = 4  # of one disk by VDDK; by https as many are open as pay, up to http_width.MOST
 
 
 class Transport(StrEnum):
@@ -249,7 +250,7 @@ def _by_https(
     if against:
         raise folder.NotReadable(against)
     source, revision = folder.open_disk(
-        session, known.disk, connections=options.connections, patience=options.patience
+        session, known.disk, connections=http_width.MOST, patience=options.patience
     )
     with contextlib.closing(source):
         yield OpenDisk(source=source, transport=Transport.HTTPS, facts=known, revision=revision)
