@@ -23,6 +23,7 @@ from mtv.api.meta import Condition
 from mtv.api.mtv import Checkpoint, DiskTransferStatus
 
 SUM_PREFIX = "xxh3:"
+MOST_AREAS = 4000  # each is some 20 bytes of the status, in two fields
 READ_WHOLE = "ReadWhole"  # type of the condition that says what a delta costs
 
 
@@ -95,7 +96,7 @@ def against_delta(there: Known, wanted: Checkpoint, capacity_bytes: int) -> str:
 
 def whole(wanted: Checkpoint, areas: Sequence[Extent], capacity_bytes: int) -> Way:
     """Return the way of a first copy; `areas` are those that may have data."""
-    needed = extents.align(areas, checksum.BLOCK, capacity_bytes)
+    needed = _few(areas, 0, capacity_bytes)
     rest = extents.subtract(extents.whole(capacity_bytes), needed)
     return Way(revision=f"{Course.WHOLE} {_named(wanted)}", rest=State(extents=tuple(rest)))
 
@@ -131,8 +132,17 @@ def delta_areas(
     there: Known, changed: Sequence[Extent], gap_bytes: int, capacity_bytes: int
 ) -> list[Extent]:
     """Return what a delta brings: what changed, and what an earlier one may have left newer."""
-    near = extents.merge([*changed, *there.areas], gap=gap_bytes)
-    return extents.align(near, checksum.BLOCK, capacity_bytes)
+    return _few([*changed, *there.areas], gap_bytes, capacity_bytes)
+
+
+def _few(areas: Sequence[Extent], gap_bytes: int, capacity_bytes: int) -> list[Extent]:
+    """Return the areas by whole blocks, joined over larger gaps until they fit into a status."""
+    while True:
+        near = extents.merge(areas, gap=gap_bytes)
+        found = extents.align(near, checksum.BLOCK, capacity_bytes)
+        if len(found) <= MOST_AREAS:
+            return found
+        gap_bytes = max(2 * gap_bytes, checksum.BLOCK)
 
 
 def delta(
