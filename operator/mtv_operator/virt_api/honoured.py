@@ -17,9 +17,7 @@ affinity.* architecture dnsConfig.* dnsPolicy evictionStrategy hostname nodeSele
 priorityClassName
 schedulerName serviceAccountName startStrategy subdomain terminationGracePeriodSeconds
 tolerations[].* topologySpreadConstraints[].*
-accessCredentials[].sshPublicKey.source.*
-accessCredentials[].sshPublicKey.propagationMethod.noCloud.*
-accessCredentials[].sshPublicKey.propagationMethod.configDrive.*
+accessCredentials[].*
 livenessProbe.httpGet.* livenessProbe.tcpSocket.* livenessProbe.initialDelaySeconds
 livenessProbe.timeoutSeconds livenessProbe.periodSeconds livenessProbe.successThreshold
 livenessProbe.failureThreshold livenessProbe.exec.* livenessProbe.guestAgentPing.*

@@ -21,6 +21,7 @@ Conditions = tuple[Condition, ...]
 SYNCHRONIZED = "Synchronized"
 PAUSED = "Paused"
 AGENT_CONNECTED = "AgentConnected"
+CREDENTIALS = "AccessCredentialsSynchronized"
 STORAGE_LIVE_MIGRATABLE = "StorageLiveMigratable"
 SOFTWARE_EMULATION = "SoftwareEmulation"
 
@@ -75,6 +76,7 @@ def of_domain(
     for kind, new in (
         (PAUSED, _paused(domain)),
         (AGENT_CONNECTED, _agent(domain)),
+        (CREDENTIALS, _credentials(domain)),
         (SOFTWARE_EMULATION, _emulation(domain, emulated_because)),
         (migratable.LIVE_MIGRATABLE, migratable.condition(vmi)),
     ):
@@ -94,6 +96,19 @@ def _agent(domain: Domain) -> Condition | None:
     if not domain.agent_connected:
         return None
     return Condition(type=AGENT_CONNECTED, status="True")
+
+
+def _credentials(domain: Domain) -> Condition | None:
+    if domain.credentials_set is None:
+        return None
+    if domain.credentials_set:
+        return Condition(type=CREDENTIALS, status="True", reason="AccessCredentialsSyncSuccess")
+    return Condition(
+        type=CREDENTIALS,
+        status="False",
+        reason="AccessCredentialsSyncFailed",
+        message=domain.credentials_message,
+    )
 
 
 def _emulation(domain: Domain, because: str) -> Condition | None:

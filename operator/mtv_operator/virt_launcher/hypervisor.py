@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -343,6 +343,16 @@ class Hypervisor:
         """Thaw the guest's file systems."""
         with self._translated():
             self._domain().fsThaw()
+
+    def set_ssh_keys(self, user: str, keys: Sequence[str]) -> None:
+        """Have the guest agent let in by ssh as `user` whoever has one of these keys alone."""
+        with self._translated():
+            self._domain().authorizedSSHKeysSet(user, list(keys), 0)
+
+    def set_password(self, user: str, password: str) -> None:
+        """Have the guest agent set a user's password."""
+        with self._translated():
+            self._domain().setUserPassword(user, password, 0)
 
     def guest_info(self) -> GuestInfo:
         """Ask the guest agent; raises Retryable when it does not answer."""

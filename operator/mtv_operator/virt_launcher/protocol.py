@@ -213,6 +213,8 @@ class Domain(_Part, frozen=True, kw_only=True):
     agent_connected: bool = False
     frozen: bool = False
     guest: GuestInfo | None = None
+    credentials_set: bool | None = None  # None: the agent has none to set, or is not there
+    credentials_message: str = ""
     migration: MigrationJob | None = None
     receives: str = ""
 

@@ -29,6 +29,7 @@ from mtv_operator.virt_launcher import (
     serial_log,
     volumes,
 )
+from mtv_operator.virt_launcher.credentials import Credentials
 from mtv_operator.virt_launcher.domain import disks
 from mtv_operator.virt_launcher.domain.context import Context, Image
 from mtv_operator.virt_launcher.hypervisor import Hypervisor, State
@@ -71,6 +72,7 @@ class VirtualMachine:
         self.state = KeptState(paths.sockets)
         self.stopping = Stopping(hypervisor)
         self.disks = PluggedDisks(hypervisor, paths, self.state)
+        self.credentials = Credentials(hypervisor, paths, self.state)
         self._starting = threading.Lock()
         self._started = False
         self._dhcp: list[dhcp_server.Server] = []
@@ -141,6 +143,7 @@ class VirtualMachine:
         context: Context,
     ) -> None:
         """Put into the state what is known of the domain before it runs."""
+        self.credentials.describe(vmi)
         self._serial_log = Path(context.serial_log)
         targets = disks.targets(vmi.spec.domain.devices.disks, options.targets)
         self.state.note(
@@ -266,6 +269,7 @@ class VirtualMachine:
             self.refresh()
             if self.state.domain.alive:
                 self.stopping.turn(agent_connected=self.state.domain.agent_connected)
+                self.credentials.turn(agent_connected=self.state.domain.agent_connected)
         except errors.MigrationError as fault:
             log.warning("%s", fault)
             self._notice_dead_qemu(str(fault))

@@ -193,9 +193,7 @@ class _Preparation:
             if key is None or secret is None or not by(key.propagation_method):
                 continue
             folder = self.paths.private / f"secret/{secret.secret_name}{ACCESS_SUFFIX}"
-            for content in (read_folder(folder) or {}).values():
-                lines = content.decode("utf-8", "replace").splitlines()
-                found += (line.strip() for line in lines if line.strip())
+            found += lines_of(folder)
         return found
 
     def _iso(self, path: Path, label: str, files: dict[str, bytes]) -> Image:
@@ -241,6 +239,15 @@ def disk_in_image(root: Path, path: str, field: str) -> Path:
             f"the image has no file {path or found[0].name}", field=field, hint=hint
         )
     return real
+
+
+def lines_of(folder: Path) -> list[str]:
+    """Return the lines of all files of a projected volume, without empty ones."""
+    found: list[str] = []
+    for content in (read_folder(folder) or {}).values():
+        lines = content.decode("utf-8", "replace").splitlines()
+        found += (line.strip() for line in lines if line.strip())
+    return found
 
 
 def read_folder(folder: Path) -> dict[str, bytes] | None:
