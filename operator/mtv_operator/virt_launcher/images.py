@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 MIB = 1 << 20
 QEMU_IMG = "qemu-img"
 QEMU_IMG_TIMEOUT_S = 60.0
+# A base image is somebody's: what it makes qemu-img do is bounded, as upstream.
+LIMITS = ("prlimit", f"--as={2000 * MIB}", "--cpu=10", "--")
 SMALLER_BY = 0.1  # of the claim: what a file system may keep for itself before we refuse
 # A claim is larger than the disk imported into it by the file system's share, rounded: only a
 # claim that somebody enlarged makes its disk grow.
@@ -194,7 +196,7 @@ def _qemu_img(*options: str, target: Path, size_bytes: int | None = None) -> Non
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_suffix(".new")
     temporary.unlink(missing_ok=True)
-    command = [QEMU_IMG, "create", "-q", "-f", "qcow2", *options, str(temporary)]
+    command = [*LIMITS, QEMU_IMG, "create", "-q", "-f", "qcow2", *options, str(temporary)]
     if size_bytes is not None:
         command.append(str(size_bytes))
     try:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from mtv import errors
 from mtv.api import kubevirt
-from mtv_operator.virt_launcher import volumes
+from mtv_operator.virt_launcher import images, volumes
 from mtv_operator.virt_launcher.domain import disks
 from mtv_operator.virt_launcher.domain.context import Image
 
@@ -56,3 +60,32 @@ def test_a_bus_without_plugs_is_refused():
     disk = kubevirt.Disk(name="data", disk=kubevirt.DiskTarget(bus="sata"))
     with pytest.raises(errors.BadInput, match="cannot be added"):
         disks.device_xml(disk, Image(path="/x.img"), ())
+
+
+def qcow2(path: Path, *options: str) -> Path:
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", *options, str(path)]
+    subprocess.run([*command, "1M"], check=True)
+    return path
+
+
+@pytest.mark.skipif(not shutil.which("qemu-img"), reason="needs qemu-img")
+def test_a_disk_that_refers_to_another_file_is_refused(tmp_path):
+    backed = qcow2(tmp_path / "a.qcow2", "-u", "-b", "/etc/passwd", "-F", "raw")
+    outside = qcow2(tmp_path / "b.qcow2", "-o", f"data_file={tmp_path / 'raw'}")
+    for path in (backed, outside):
+        with pytest.raises(errors.BadInput, match="refers to another file") as caught:
+            images.container_disk(path)
+        assert "flatten" in caught.value.hint
+
+    plain = images.container_disk(qcow2(tmp_path / "c.qcow2"))
+    overlay = images.overlay(tmp_path / "overlay.qcow2", plain)
+
+    assert (plain.format, overlay.backing) == ("qcow2", plain)
+
+
+def test_a_claims_disk_that_is_no_raw_image_is_refused_with_the_way_out(tmp_path):
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"QFI\xfb" + bytes(1 << 20))
+    with pytest.raises(errors.BadInput, match="must be raw") as caught:
+        images.prepare_disk(path, "root", 0)
+    assert caught.value.field == "spec.volumes[root]"
