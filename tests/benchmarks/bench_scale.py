@@ -42,11 +42,11 @@ class Cost:
     watch_bytes: float
 
 
-START = Cost(writes=45, reads=40, watch_events=62, watch_bytes=424_000)
-STOP = Cost(writes=20, reads=15, watch_events=96, watch_bytes=395_000)
-MOVE = Cost(writes=60, reads=40, watch_events=110, watch_bytes=700_000)
-HEARTBEAT = Cost(writes=1, reads=0, watch_events=4, watch_bytes=24_000)
-REPORT = Cost(writes=1, reads=0, watch_events=2, watch_bytes=7_000)
+START = Cost(writes=46, reads=30, watch_events=195, watch_bytes=415_000)
+STOP = Cost(writes=34, reads=23, watch_events=140, watch_bytes=510_000)
+MOVE = Cost(writes=49, reads=45, watch_events=250, watch_bytes=660_000)
+HEARTBEAT = Cost(writes=2, reads=0, watch_events=16, watch_bytes=37_000)
+REPORT = Cost(writes=1, reads=0, watch_events=3, watch_bytes=7_000)
 OBJECT_BYTES = {"VirtualMachine": 3_600, "VirtualMachineInstance": 4_100, "launcher pod": 8_500}
 # Of docs/performance.md: processor time of a transfer, and what one stream carries.
 CPU_S_PER_GB = 1.5
