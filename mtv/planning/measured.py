@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mtv.inventory.model import VM, Disk, Inventory, PowerState
 from mtv.planning import estimate
-from mtv.planning.plan import PlannedPlan, PlannedVM
+from mtv.planning.plan import PlannedPlan
 
 SHUTDOWN_S, CREATE_S = 10.0, 2.0  # of a guest that was never shut down here; making the VM
 CAUTION = 0.6  # of the rate that a sample had: it was alone, and short
@@ -118,45 +118,45 @@ def promise(
     """Return what the samples promise for a plan."""
     by_path = {one.path: one for one in samples}
     on_paths: dict[Path, float] = {}
-    everything = 0.0
-    space = 0
+    space = 0.0
     downtimes: dict[str, float] = {}
-    for vm in plan.vms:
+    for one in plan.vms:
+        if one.vm is None:
+            continue
         copy_s = 0.0
-        for path, count in _bytes(vm, by_path, inventory).items():
+        for volume in one.volumes:
+            path = path_of(one.vm, volume.disk, inventory)
             sample = by_path.get(path) or Sample(path=path)
-            on_paths[path] = on_paths.get(path, 0.0) + count / sample.rate
-            copy_s = max(copy_s, count / min(sample.rate, target_rate or sample.rate))
-            everything += count
-            space += round(count)
-        if vm.vm is not None:
-            running = vm.vm.power_state is PowerState.ON
-            moved_s = copy_s * DELTA_SHARE if warm and running else copy_s
-            downtimes[vm.name] = (SHUTDOWN_S if running else 0.0) + moved_s + CREATE_S
+            data = _data_bytes(one.vm, volume.disk, sample)
+            took_s = _seconds(volume.disk, data, sample)
+            on_paths[path] = on_paths.get(path, 0.0) + took_s
+            copy_s += max(took_s, data / target_rate if target_rate else 0.0)
+            space += data
+        running = one.vm.power_state is PowerState.ON
+        moved_s = copy_s * DELTA_SHARE if warm and running else copy_s
+        downtimes[one.name] = (SHUTDOWN_S if running else 0.0) + moved_s + CREATE_S
     slowest = max(on_paths.values(), default=0.0)
-    likely = max(slowest, everything / target_rate if target_rate else 0.0)
+    likely = max(slowest, space / target_rate if target_rate else 0.0)
     return Promise(
         likely_s=likely,
         cautious_s=likely / CAUTION,
-        space_bytes=space,
+        space_bytes=round(space),
         downtimes_s=downtimes,
         warm=warm,
     )
 
 
-def _bytes(
-    vm: PlannedVM, samples: Mapping[Path, Sample], inventory: Inventory
-) -> dict[Path, float]:
-    """Return how much of a VM comes over each way: what the source says, or the sample saw."""
-    if vm.vm is None:
-        return {}
-    found: dict[Path, float] = {}
-    for volume in vm.volumes:
-        path = path_of(vm.vm, volume.disk, inventory)
-        known = estimate.of(vm.vm, (volume.disk,))
-        count = float(known.used_bytes)
-        share = samples[path].data_share if path in samples else None
-        if share is not None and known.used_bytes == known.capacity_bytes:
-            count *= share
-        found[path] = found.get(path, 0.0) + count
-    return found
+def _data_bytes(vm: VM, disk: Disk, sample: Sample) -> float:
+    """Return how much of a disk is data: as the source says, but not less than was seen."""
+    known = estimate.of(vm, (disk,))
+    if known.used_bytes == known.capacity_bytes and sample.data_share is not None:
+        return known.used_bytes * sample.data_share
+    seen = sample.data_bytes if sample.disk == disk.file else 0
+    return float(max(known.used_bytes, seen))
+
+
+def _seconds(disk: Disk, data_bytes: float, sample: Sample) -> float:
+    """Return how long a disk takes: some ways send its zeros, others only what is data."""
+    if not sample.settled_bytes or not sample.seconds:
+        return data_bytes / sample.rate
+    return disk.capacity_bytes / (sample.settled_bytes / sample.seconds)
