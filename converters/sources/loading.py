@@ -92,7 +92,7 @@ class Loading:
         for span in _spans(self._runs, self._gap_bytes):
             at, run = span.runs[0]
             if run.state is State.STORED and len(span.runs) == 1:
-                self._read(view[at : at + run.length], run.image, run.place)
+                self._read(view[at : at + run.length], span.image, run.place)
                 continue
             if len(room) < span.end - span.start:
                 room = bytearray(span.end - span.start)
@@ -154,9 +154,7 @@ class Loading:
                 problem = bad if length == batching.BAD else f"inflates to {length} bytes"
                 raise unit.packing.damaged(unit.number, span.image, run.place, problem)
 
-    def _read(self, room: memoryview, image: ImageBytes | None, place: int) -> None:
-        if image is None:
-            raise AssertionError("a run with data has an image")
+    def _read(self, room: memoryview, image: ImageBytes, place: int) -> None:
         done = 0
         while done < len(room):
             piece = room[done : done + self._intake.piece_bytes]
@@ -170,35 +168,49 @@ class Loading:
 
 
 def _spans(runs: Sequence[_Placed], gap_bytes: int) -> list[_Span]:
-    """Return what is to be read of the images for these runs."""
-    spans: list[_Span] = []
+    """Return what is to be read of the images for these runs, each image from front to back."""
+    by_image: dict[int, list[_Placed]] = {}
     for at, run in runs:
-        image = run.image
-        if image is None:
-            raise AssertionError("a run with data has an image")
-        length = run.length
-        if run.unpack is not None:
-            length = min(run.unpack.most_bytes, image.size_bytes - run.place)
-            if length <= 0:
-                raise CorruptImage(
-                    "a table names a place behind the end", file=image.name, offset=run.place
-                )
-        end = run.place + length
-        last = spans[-1] if spans else None
-        # Runs that are not packed are read where they belong, unless a request costs more.
-        joins = run.unpack is not None or gap_bytes > 0
-        if (
-            last is not None
-            and joins
-            and last.image is image
-            and last.runs[-1][1].place <= run.place <= last.end + gap_bytes
-            and end - last.start <= _SPAN
-        ):
-            last.end = max(last.end, end)
-            last.runs.append((at, run))
-        else:
-            spans.append(_Span(image, run.place, end, [(at, run)]))
+        by_image.setdefault(id(run.image), []).append((at, run))
+    spans: list[_Span] = []
+    for placed in by_image.values():
+        placed.sort(key=lambda one: one[1].place)
+        last: _Span | None = None
+        for at, run in placed:
+            start, end = run.place, run.place + _length(run)
+            # Runs that are not packed are read where they belong, unless a request costs more.
+            joins = run.unpack is not None or gap_bytes > 0
+            if (
+                last is not None
+                and joins
+                and start <= last.end + gap_bytes
+                and end - last.start <= _SPAN
+            ):
+                last.end = max(last.end, end)
+                last.runs.append((at, run))
+            else:
+                last = _Span(_image(run), start, end, [(at, run)])
+                spans.append(last)
     return spans
+
+
+def _image(run: Run) -> ImageBytes:
+    if run.image is None:
+        raise AssertionError("a run with data has an image")
+    return run.image
+
+
+def _length(run: Run) -> int:
+    """Return how much of its image a run takes. Raises CorruptImage where that is nothing."""
+    if run.unpack is None:
+        return run.length
+    image = _image(run)
+    length = min(run.unpack.most_bytes, image.size_bytes - run.place)
+    if length <= 0:
+        raise CorruptImage(
+            "a table names a place behind the end", file=image.name, offset=run.place
+        )
+    return length
 
 
 def _clear(view: memoryview, start: int, end: int) -> None:
