@@ -112,6 +112,8 @@ def decide(observed: Observed, now: datetime) -> Plan:
         instance, actions = _before_pod(observed, instance, pod, now)
     elif phase is Phase.SCHEDULING and pod is not None and pods.is_up(pod):
         instance = _handed_over(observed, instance, pod, now)
+        where = f"The pod {pod.metadata.name} runs on node {pods.node_of(pod)}"
+        actions = [Say(reason="Scheduled", message=where)]
     if phases.is_going(instance) and phases.of(instance) not in phases.FINAL:
         actions += _deletions(observed)
     elif phases.of(instance) is Phase.RUNNING and pod is not None:
@@ -327,7 +329,12 @@ def _gate(instance: Vmi, pod: core.Pod | None) -> list[Action]:
     unpaused = not conditions.is_true(_status(instance).conditions, "Paused")
     if pods.gate_is(pod, "True" if unpaused else "False"):
         return []
-    return [OpenGate(pod=pod, unpaused=unpaused)]
+    actions: list[Action] = [OpenGate(pod=pod, unpaused=unpaused)]
+    if not unpaused:
+        actions.append(Say(reason="Paused", message="The VirtualMachineInstance is paused."))
+    elif pods.gate_is(pod, "False"):
+        actions.append(Say(reason="Unpaused", message="The VirtualMachineInstance goes on."))
+    return actions
 
 
 def _deletions(observed: Observed) -> list[Action]:

@@ -243,3 +243,43 @@ def test_virt_api_that_was_killed_is_back(runtime: Runtime):
     runtime.start_virt_api()
     runtime.create_vm("after", runStrategy="Halted")
     runtime.until_status("after", "Stopped")
+
+
+def test_instance_type_is_kept_expanded_and_refused_where_it_conflicts(runtime: Runtime):
+    group = "/apis/instancetype.kubevirt.io/v1beta1"
+    size = {
+        "apiVersion": "instancetype.kubevirt.io/v1beta1",
+        "kind": "VirtualMachineClusterInstancetype",
+        "metadata": {"name": "two"},
+        "spec": {"cpu": {"guest": 2}, "memory": {"guest": "2Gi"}},
+    }
+    runtime.api.post(f"{group}/virtualmachineclusterinstancetypes", size)
+    document = vm_document(runStrategy="Halted", instancetype={"name": "two"})
+    document["metadata"]["name"] = "sized"
+    code, answer = runtime.api.request("POST", VMS, document)
+    assert code == 422
+    assert {one["field"] for one in answer["details"]["causes"]} == {
+        "spec.template.spec.domain.cpu.cores",
+        "spec.template.spec.domain.memory",
+    }
+    domain = document["spec"]["template"]["spec"]["domain"]
+    del domain["cpu"], domain["memory"]
+    stored = runtime.api.post(VMS, document)
+    assert stored["spec"]["instancetype"]["kind"] == "virtualmachineclusterinstancetype"
+    ref = servers.until(
+        lambda: runtime.vm("sized").get("status", {}).get("instancetypeRef"), "it is kept"
+    )
+    revisions = "/apis/apps/v1/namespaces/prod/controllerrevisions"
+    kept = runtime.api.get(f"{revisions}/{ref['controllerRevisionRef']['name']}")
+    assert kept["data"]["spec"]["cpu"] == {"guest": 2}
+
+    runtime.merge(
+        f"{group}/virtualmachineclusterinstancetypes/two", {"spec": {"cpu": {"guest": 8}}}
+    )
+    code, expanded = runtime.api.request("GET", f"{SUBRESOURCES}/virtualmachines/sized/expand-spec")
+    assert code == 200
+    assert "instancetype" not in expanded["spec"]
+    assert expanded["spec"]["template"]["spec"]["domain"]["cpu"]["sockets"] == 2
+    assert runtime.put("virtualmachines/sized/start")[0] == 202
+    runtime.until_phase("sized", "Scheduling")
+    assert runtime.vmi("sized")["spec"]["domain"]["memory"]["guest"] == "2Gi"

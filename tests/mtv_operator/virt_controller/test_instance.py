@@ -167,8 +167,13 @@ def test_running_guest_opens_the_readiness_gate_once():
     paused = instance(
         conditions=(kubevirt.VirtualMachineInstanceCondition(type="Paused", status="True"),)
     )
-    (gate,) = _decided(paused, pod(conditions=(opened,))).actions
+    gate, said = _decided(paused, pod(conditions=(opened,))).actions
     assert not gate.unpaused
+    assert said.reason == "Paused"
+    closed = core.PodCondition(type=well_known.UNPAUSED_GATE, status="False")
+    gate, said = _decided(instance(), pod(conditions=(closed,))).actions
+    assert gate.unpaused
+    assert said.reason == "Unpaused"
 
 
 def test_ready_is_the_pods():
