@@ -24,6 +24,7 @@ from mtv_operator.migration.vm_scene import Scene
 
 GOAL_MISSED = "DowntimeGoalMissed"
 MOST_ROUNDS = 3  # precopies one right after the other, to come below the plan's downtime
+LONG_COPY_S = 300.0  # a first copy that is worth another precopy before the cutover
 PACE_S = 60.0  # between them, when that has not been enough
 MIB = 1 << 20
 replace = msgspec.structs.replace
@@ -47,12 +48,16 @@ def due_in_s(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: datet
 def may_cut(scene: Scene, vm: forklift.VMStatus, planned: PlannedVM, now: datetime) -> bool:
     """Tell whether a VM is to be cut over now.
 
-    Not after a precopy that came to nothing: the last one could not be taken either.
+    Not after a precopy that came to nothing: the last one could not be taken either. Nor after a
+    first copy that took long: what has changed meanwhile is brought before, while the VM runs.
     """
     at = scene.cutovers.at(vm)
     if at is None or now < at or warm.of(vm).consecutive_failures:
         return False
-    if not warm.has_succeeded(warm.last(vm)):
+    newest = warm.last(vm)
+    if not warm.has_succeeded(newest):
+        return False
+    if warm.of(vm).successes == 1 and conditions.seconds_since(newest.start, now) > LONG_COPY_S:
         return False
     goal_s = scene.plan.spec.max_downtime_seconds
     if not goal_s:
