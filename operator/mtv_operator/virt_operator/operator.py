@@ -37,6 +37,7 @@ STORE = keeping.Store(
     },
 )
 OWN = "virt-operator"
+PLACER = "virt-operator-placement"  # a manager that applies less than before takes fields away
 LOOK_S = 60.0
 # Who takes the installation away deletes us too: what is gone is made again only if we stay.
 MISSED_S = 10.0
@@ -146,19 +147,19 @@ class VirtOperator:
         """Store or make one object. Raises Conflict when somebody else did meanwhile."""
         match action:
             case components.Make(document=document):
-                self._apply(document)
+                self._apply(document, OWN)
             case components.Place(document=document):
-                self._apply(document)
+                self._apply(document, PLACER)
             case _:
                 keeping.perform(self._client, STORE, observed.stored, action)
 
-    def _apply(self, document: components.Document) -> None:
+    def _apply(self, document: components.Document, manager: str) -> None:
         self._client.raw(
             "PATCH",
             documents.path_of(document),
             document,
             content_type="application/apply-patch+yaml",
-            query=[("fieldManager", "virt-operator"), ("force", "true")],
+            query=[("fieldManager", manager), ("force", "true")],
         )
         log.info("applied %s", documents.title(document))
 
