@@ -8,7 +8,7 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 
 from mtv.cli import main
-from mtv.planning import concerns
+from mtv.planning import concerns, package_concerns
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by `make docs`; change the code instead. -->\n\n"
@@ -18,10 +18,11 @@ def concern_page() -> str:
     """Return the page that lists the concern rules."""
     head = (
         "# Concerns\n\nWhat `mtv plan check` says about a source VM. Ids that begin "
-        "with `vmware.` are Forklift's.\n\n| id | category | label |\n|---|---|---|\n"
+        "with `vmware.` or `ova.` are Forklift's.\n\n| id | category | label |\n|---|---|---|\n"
     )
     return head + "".join(
-        f"| `{rule.id}` | {rule.category} | {rule.label} |\n" for rule in concerns.RULES
+        f"| `{rule.id}` | {rule.category} | {rule.label} |\n"
+        for rule in (*concerns.RULES, *package_concerns.RULES)
     )
 
 
