@@ -114,6 +114,11 @@ def build(client: Client, caches: Caches, settings: Settings) -> Built:
             name = InstallationController.name
             world.installations.on_change(lambda key, _: enqueue(name, key))
 
+    return Built(controllers=found, wire=wire, metrics=_measured(world, settings.version))
+
+
+def _measured(world: World, version: str) -> Callable[[], list[Family]]:
+    """Return what reads the metrics from the caches."""
     transitions = metrics.Transitions()
     world.instances.on_change(transitions.look)
 
@@ -122,11 +127,11 @@ def build(client: Client, caches: Caches, settings: Settings) -> Built:
             vms=world.vms.list(),
             instances=world.instances.list(),
             migrations=world.migrations.list(),
-            version=settings.version,
+            version=version,
         )
         return [*metrics.families(seen), *transitions.families()]
 
-    return Built(controllers=found, wire=wire, metrics=measured)
+    return measured
 
 
 def _wire(world: World, enqueue: Enqueue) -> None:
