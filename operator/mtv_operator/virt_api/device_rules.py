@@ -18,8 +18,8 @@ def causes(spec: kubevirt.VirtualMachineInstanceSpec, field: str) -> list[Cause]
         *_boot_orders(spec, devices),
         *_inputs(spec, devices),
         *_watchdog(spec.domain.devices.watchdog, f"{devices}.watchdog"),
-        *_probe(spec.liveness_probe, f"{field}.livenessProbe"),
-        *_probe(spec.readiness_probe, f"{field}.readinessProbe"),
+        *_probe(spec.liveness_probe, f"{field}.livenessProbe", on_pod=_has_pod_network(spec)),
+        *_probe(spec.readiness_probe, f"{field}.readinessProbe", on_pod=_has_pod_network(spec)),
         *_identity(spec, f"{field}.domain.firmware"),
     ]
 
@@ -65,9 +65,20 @@ def _watchdog(watchdog: kubevirt.Watchdog | None, field: str) -> Iterator[Cause]
         yield Cause(field=f"{field}.diag288", message=message, reason=NOT_SUPPORTED)
 
 
-def _probe(probe: kubevirt.Probe | None, field: str) -> Iterator[Cause]:
+def _has_pod_network(spec: kubevirt.VirtualMachineInstanceSpec) -> bool:
+    """Tell whether the guest is, or will be by default, on the pod's network."""
+    if not spec.networks and not spec.domain.devices.interfaces:
+        return spec.domain.devices.autoattach_pod_interface is not False
+    return any(one.pod is not None for one in spec.networks)
+
+
+def _probe(probe: kubevirt.Probe | None, field: str, *, on_pod: bool) -> Iterator[Cause]:
     if probe is None:
         return
+    for name, handler in (("httpGet", probe.http_get), ("tcpSocket", probe.tcp_socket)):
+        if handler is not None and not on_pod:
+            message = f"{field}.{name} is only allowed if the Pod Network is attached"
+            yield Cause(field=f"{field}.{name}", message=message)
     handlers = (probe.exec, probe.guest_agent_ping, probe.http_get, probe.tcp_socket)
     count = sum(one is not None for one in handlers)
     if count == 0:

@@ -276,6 +276,16 @@ CASES = {
         "spec.template.spec.readinessProbe",
         "must be set",
     ),
+    "probe over a network that is not there": (
+        _both(
+            _set("readinessProbe", value={"tcpSocket": {"port": 80}}),
+            _set("networks", value=[]),
+            _set("domain", "devices", "interfaces", value=[]),
+            _set("domain", "devices", "autoattachPodInterface", value=False),
+        ),
+        "spec.template.spec.readinessProbe.tcpSocket",
+        "only allowed if the Pod Network is attached",
+    ),
     "volume template that nobody uses": (
         lambda document, _: document["spec"].update(
             dataVolumeTemplates=[{"metadata": {"name": "dv"}, "spec": {}}]
