@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from mtv import errors
 from mtv.api import forklift
-from mtv_operator.inventory_api import cluster, vsphere
+from mtv_operator.inventory_api import cluster, packages, vsphere
 from mtv_operator.inventory_api.asking import Caller, Gate, Question, Refusal
 from mtv_operator.inventory_api.sources import Sources
 from mtv_operator.migration import provider as providers
@@ -142,7 +142,7 @@ class Application:
         if detail < 1:
             return found
         found |= {"type": one.spec.type, "object": msgspec.to_builtins(one), "id": metadata.uid}
-        if one.spec.type == providers.VSPHERE:
+        if one.spec.type in providers.FOLLOWED:
             inventory = self.sources.view(one).inventory
             found |= vsphere.counts(inventory) if inventory is not None else {}
         elif providers.is_host(one):
@@ -162,11 +162,11 @@ class Application:
     def _list(self, request: Request) -> Response:
         one, page = self._asked(request), page_of(dict(request.query_params))
         collection = request.path_params["collection"]
-        if one.spec.type == providers.VSPHERE:
-            kind, scene = _collection(collection), self._scene(one)
+        if one.spec.type in providers.FOLLOWED:
+            kind, scene = _collection(one, collection), self._scene(one)
             detail = kind.list_detail if kind.list_detail is not None else page.detail
             found = [
-                vsphere.document(scene, collection, each, detail)
+                kind.describe(scene, each, detail)
                 for each in kind.all(scene.inventory)
                 if named(each.name, each.path, page.name)
             ]
@@ -199,12 +199,12 @@ class Application:
         one, page = self._asked(request), page_of(dict(request.query_params))
         collection, wanted = request.path_params["collection"], request.path_params["id"]
         detail = max(page.detail, 1) if "detail" not in request.query_params else page.detail
-        if one.spec.type == providers.VSPHERE:
-            kind, scene = _collection(collection), self._scene(one)
+        if one.spec.type in providers.FOLLOWED:
+            kind, scene = _collection(one, collection), self._scene(one)
             for each in kind.all(scene.inventory):
                 if each.id == wanted:
                     full = vsphere.ALL if "detail" not in request.query_params else page.detail
-                    return _json(vsphere.document(scene, collection, each, full))
+                    return _json(kind.describe(scene, each, full))
         else:
             for document in self._cluster_list(one, collection, Page(detail=detail)):
                 if wanted in (document["uid"], document["path"]):
@@ -253,10 +253,12 @@ def _type(request: Request) -> str:
     return kind
 
 
-def _collection(name: str) -> vsphere.Collection:
-    found = vsphere.COLLECTIONS.get(name)
+def _collection(one: forklift.Provider, name: str) -> vsphere.Collection:
+    packaged = one.spec.type == providers.PACKAGES
+    known = packages.COLLECTIONS if packaged else vsphere.COLLECTIONS
+    found = known.get(name)
     if found is None:
-        raise Refusal(404, f"there is no collection {name!r}: {', '.join(vsphere.COLLECTIONS)}")
+        raise Refusal(404, f"there is no collection {name!r}: {', '.join(known)}")
     return found
 
 

@@ -51,11 +51,6 @@ class Collection:
     list_detail: int | None = None  # lists have this detail whatever is asked
 
 
-def document(scene: Scene, collection: str, one: Any, detail: int) -> Document:  # noqa: ANN401
-    """Return one resource of a collection."""
-    return COLLECTIONS[collection].describe(scene, one, detail)
-
-
 def real(vm: VM) -> bool:
     """Tell whether a VM can be migrated at all: neither a template nor an orphan's shadow."""
     return not vm.is_template and bool(vm.uuid or vm.host)
