@@ -100,8 +100,13 @@ def light(disk: Path, folder: Path) -> bool:
         out, row = measured(mtv("adapt", str(copy), "--nic", nic, "-o", "json"))
         rows.append(row)
         stages.append(json.loads(out))
-    right = show("adaptation, whole process", min(row["s"] for row in rows), "s", MOST_S)
-    show("adaptation, CPU", min(row["cpu_s"] for row in rows), "s")
+    # Where others want the processors, a clock on the wall measures them, too.
+    busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+    wall_s, cpu_s = min(row["s"] for row in rows), min(row["cpu_s"] for row in rows)
+    right = show("adaptation, whole process", wall_s, "s", None if busy else MOST_S)
+    right &= show("adaptation, CPU", cpu_s, "s", MOST_S)
+    if busy:
+        print("  this machine is busy: the bound is held against the CPU time alone")
     right &= show("adaptation, peak memory", max(row["peak_mib"] for row in rows), "MiB", MOST_MIB)
     for name in stages[0]["seconds"]:
         show(f"  of it: {name}", min(one["seconds"][name] for one in stages), "s")

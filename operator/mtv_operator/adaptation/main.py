@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -76,8 +76,9 @@ def carry_out(order: Order, message: Path, refused: str = "") -> Outcome:
     """Adapt the guest; return what became of it. `refused` says why there is no isolation."""
     here = Tools(light=False) if refused else tools.here()
     _say(message, Outcome(step="adapting"))
+    files, warnings = _packages(order)
     try:
-        result = adapt.adapt(_converted(order, here, message))
+        result = adapt.adapt(_converted(order, here, message, files))
     except ConversionError as fault:
         log.warning("%s", fault, exc_info=True)
         hint = f" ({fault.hint})" if fault.hint else ""
@@ -85,11 +86,19 @@ def carry_out(order: Order, message: Path, refused: str = "") -> Outcome:
         return Outcome(
             way=Way.EMULATED, error=f"{fault}{hint}", torn=torn, rehearsed=order.rehearse
         )
-    return _outcome(result, order, refused)
+    outcome = _outcome(result, order, refused)
+    return msgspec.structs.replace(outcome, warnings=(*warnings, *outcome.warnings))
 
 
-def _converted(order: Order, here: Tools, message: Path) -> adapt.Order:
-    files = packages.read(order.packages) if order.packages else {}
+def _packages(order: Order) -> tuple[dict[str, bytes], tuple[str, ...]]:
+    """Return the agent's packages; a guest without them is moved all the same, and that is said."""
+    try:
+        return (packages.read(order.packages) if order.packages else {}), ()
+    except ConversionError as fault:
+        return {}, (f"the agent is not installed: its packages: {fault}",)
+
+
+def _converted(order: Order, here: Tools, message: Path, files: Mapping[str, bytes]) -> adapt.Order:
     test = None
     if order.trial is not None:
         test = trial.Boot(

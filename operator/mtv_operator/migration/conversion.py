@@ -181,10 +181,12 @@ def _look(
     said, code, restarts = _said(status)
     if code == 0:
         return said or Outcome(way=_EMULATED, error="the pod ended without a word")
-    if status.phase == "Failed" or restarts >= MOST_RESTARTS:
-        why = status.message or status.reason or f"mtv-adapt was ended {restarts} times"
-        if said is not None and said.step == "committing" and restarts >= MOST_RESTARTS:
-            return Outcome(way=_EMULATED, error=why, torn=True)
+    if restarts >= MOST_RESTARTS:
+        why = f"mtv-adapt was ended {restarts} times, see the log of pod {pod.metadata.name}"
+        torn = said is not None and said.step == "committing"
+        return Outcome(way=_EMULATED, error=why, torn=torn)
+    if status.phase == "Failed":
+        why = status.message or status.reason or "its pod has failed"
         return _next(scene, vm, planned, mode, pod, why)
     age_s = conditions.seconds_since(pod.metadata.creation_timestamp, now)
     if status.phase in (None, "", "Pending"):

@@ -131,6 +131,12 @@ def test_guest_that_does_not_boot_is_left_as_it_was(folder):
     assert sha256(image) == before
 
 
+def test_packages_that_cannot_be_read_are_no_reason_not_to_move(folder):
+    said = run(folder, order(disk(folder), packages=str(folder / "nowhere")))
+    assert said.committed
+    assert "agent" in said.warnings[0]
+
+
 def test_disk_that_pretends_another_format_is_read_as_raw(folder):
     image = folder / "disk.raw"
     image.write_bytes(b"QFI\xfb\0\0\0\3" + bytes(1 << 20))
