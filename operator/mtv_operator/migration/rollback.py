@@ -111,7 +111,9 @@ def _go_on(scene: Scene, vm: forklift.VMStatus, now: datetime) -> Advance:
             targets=tuple(one.metadata.name for one in targets),
             power_on=wanted_on,
         )
-        return Advance(vm=vm, actions=(back,), requeue_after_s=WAIT_S)
+        # The target has written to the copies: they are of no state of the source any more.
+        outdated = source_power.stale(scene, vm, adapted=True)
+        return Advance(vm=vm, actions=(*outdated, back), requeue_after_s=WAIT_S)
     return Advance(vm=_rolled_back(vm, now))
 
 

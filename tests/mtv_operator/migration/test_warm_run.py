@@ -613,6 +613,23 @@ def test_killed_anywhere_it_ends_whole_or_gives_the_source_back(
         assert simulation.vm("vm-34").power_state is PowerState.ON
 
 
+def test_what_a_target_has_written_to_is_copied_anew_after_a_rollback() -> None:
+    simulation = warm()
+    simulation.start(cutover=at(0))
+    simulation.run(200)
+    assert outcome(simulation) == "Succeeded"
+    (before,) = simulation.transfers.values()
+    simulation.wish(rollback=("vm-34",))
+    busy(simulation, 20)
+    assert simulation.vm("vm-34").power_state is PowerState.ON
+    simulation.vms.clear()  # and its claims were kept
+    simulation.start(cutover=at(0))
+    busy(simulation, 200)
+    assert outcome(simulation) == "Succeeded"
+    (after,) = simulation.transfers.values()
+    assert after.metadata.uid != before.metadata.uid
+
+
 def test_what_was_adapted_is_not_brought_up_to_date_but_copied_anew() -> None:
     simulation = warm(skipGuestConversion=False, runPreflightInspection=False)
     simulation.start(cutover=at(0))
