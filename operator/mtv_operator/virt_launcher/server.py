@@ -104,7 +104,9 @@ class Server:
         try:
             reply = self._perform(request)
         except errors.MigrationError as fault:
-            log.info("%s failed: %s", type(request).__name__, fault)
+            asked_often = isinstance(request, protocol.RunInGuest)  # by probes
+            level = logging.DEBUG if asked_often else logging.INFO
+            log.log(level, "%s failed: %s", type(request).__name__, fault)
             failure = protocol.failure_of(fault)
             reply = Reply(id=request.id, failure=failure, domain=self.machine.state.domain)
         self._send(connection, reply)
