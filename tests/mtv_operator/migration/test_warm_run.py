@@ -560,7 +560,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(story=events, force=st.booleans(), tracked=st.booleans())
 def test_killed_anywhere_it_ends_whole_or_gives_the_source_back(
     story: list[str], force: bool, tracked: bool
