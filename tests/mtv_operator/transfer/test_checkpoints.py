@@ -159,12 +159,12 @@ def test_first_copy_and_deltas_of_a_running_vm(begin, bench, vddk, transport, ga
 
 def kill_in_the_middle(bench, warm):
     """Begin the delta, and kill it when a part of it is on the target."""
-    bench.vcenter.fault(match="/disk-0-flat", skip=1, bytesPerSecond=4 * MIB)
+    bench.vcenter.fault(match="/disk-0-flat", skip=1, bytesPerSecond=MIB)
     process = bench.start(warm.transfer, device=warm.device)
     rest = warm.status.total_bytes - extents.total(warm.areas())
 
     def some():
-        return warm.status.pending_delta and (warm.status.done_bytes or 0) > rest + 2 * MIB
+        return warm.status.pending_delta and (warm.status.done_bytes or 0) > rest + MIB
 
     before = warm.status.done_bytes
     servers.until(lambda: warm.status.done_bytes != before and some(), "a part of the delta", 60)
@@ -177,7 +177,7 @@ def kill_in_the_middle(bench, warm):
 def test_first_copy_when_killed_goes_on_with_another_snapshot(begin, bench):
     warm = begin("warm-moved", verify="full", transport="https")
     warm.take()
-    bench.vcenter.fault(match="/disk-0-flat", skip=1, bytesPerSecond=4 * MIB)
+    bench.vcenter.fault(match="/disk-0-flat", skip=1, bytesPerSecond=2 * MIB)
     process = bench.start(warm.transfer)
     servers.until(lambda: (warm.status.fetched_bytes or 0) > 8 * MIB, "a part of the disk", 60)
     process.send_signal(signal.SIGKILL)
