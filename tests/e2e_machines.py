@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import homes
+import small_guests
 import vcenters
 
 from mtv.inventory.model import PowerState
@@ -53,10 +54,18 @@ def machines(folder: Path) -> list[dict[str, Any]]:
         machine("efi-two-disks", data, firmware="efi", cpus=2),
         machine("Web Server_1 (old)"),
         machine("stubborn", shutdownSeconds=-1),
+        _small_debian(folder),
         machine("runs"),
         machine("warm", data, changeTracking=True),
         *[machine(f"kill-{component}", data) for component in COMPONENTS],
     ]
+
+
+def _small_debian(folder: Path) -> dict[str, Any]:
+    """A Linux of a few MiB that has all that is adapted, and a kernel that is none."""
+    disk = {"file": str(small_guests.debian_disk(folder)), "controller": "pvscsi",
+            "datastore": "LocalDS_0"}  # fmt: skip
+    return {**machine("small-debian"), "disks": [disk]}
 
 
 IMPORT = (
