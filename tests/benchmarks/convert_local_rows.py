@@ -109,7 +109,9 @@ def chain(bench: Bench) -> Row:
     small.mkdir(exist_ok=True)
     kinds: dict[str, Path] = {
         "vmfsSparse": disks.delta_chain(bench.small, small, kind="vmfsSparse"),
-        "seSparse": disks.delta_chain(bench.mix, bench.folder, kind="seSparse"),
+        "seSparse": disks.delta_chain(
+            bench.mix, small if bench.quick else bench.folder, kind="seSparse"
+        ),
     }
     split = bench.folder / f"{bench.mix.stem}-split.vmdk"
     if not split.exists():
