@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from mtv.api import core, forklift, meta
 from mtv.api.mtv import DiskTransfer
+from mtv.planning import remedies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +113,10 @@ def of_plan(plan: forklift.Plan) -> list[Link]:
             object=f"plan/{plan.metadata.name} VM {vm.name or vm.id}",
             state=vm.phase,
             cause="; ".join(vm.error.reasons) if vm.error else "",
-            evidence=(f"in phase {vm.error.phase}",) if vm.error else (),
-            remedy="mend the cause and start the plan again: what is copied is not copied again"
+            evidence=(f"in phase {vm.error.phase}: {remedies.of(vm.error.phase).reason}",)
             if vm.error
-            else "",
+            else (),
+            remedy=remedies.of(vm.error.phase).sentence if vm.error else "",
         )
         for vm in moved
     ]

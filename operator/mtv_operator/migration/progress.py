@@ -12,6 +12,7 @@ import msgspec
 
 from mtv.api import forklift, meta
 from mtv.api.mtv import DiskTransfer
+from mtv.planning import remedies
 from mtv.planning.plan import PlannedVM
 from mtv_operator.migration import conditions, itinerary
 from mtv_operator.migration.conditions import Category
@@ -186,7 +187,15 @@ def completed(vm: forklift.VMStatus, outcome: str, now: datetime) -> forklift.VM
     }
     if outcome == SUCCEEDED:
         vm = entered(vm, Phase.COMPLETED, now)
-    done = conditions.condition(outcome, Category.ADVISORY, words[outcome], durable=True)
+    remedy = remedies.of(vm.error.phase) if outcome == FAILED and vm.error else None
+    done = conditions.condition(
+        outcome,
+        Category.ADVISORY,
+        words[outcome],
+        durable=True,
+        reason=remedy.reason if remedy else None,
+        suggestion=remedy.sentence if remedy else None,
+    )
     return replace(
         vm,
         phase=Phase.COMPLETED,

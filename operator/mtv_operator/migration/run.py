@@ -15,7 +15,7 @@ import msgspec
 
 from mtv.api import forklift, meta
 from mtv.api.forklift import Condition
-from mtv.planning import adaptation, plan_checks
+from mtv.planning import adaptation, plan_checks, remedies
 from mtv.planning.plan import PlannedPlan, PlannedVM
 from mtv_operator.migration import (
     actions,
@@ -197,7 +197,8 @@ def _told(
     if before.completed:
         return ()
     if after.error is not None and before.error is None:
-        text = "; ".join(after.error.reasons)
+        remedy = remedies.of(after.error.phase)
+        text = f"{'; '.join(after.error.reasons)} ({remedy.reason}: {remedy.sentence})"
         return (
             actions.Record(
                 plan=plan, reason="VMFailed", message=f"VM {name}: {text}", warning=True

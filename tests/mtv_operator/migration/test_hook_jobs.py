@@ -185,3 +185,19 @@ def test_a_job_in_an_engine_ends(container: Container, later_s: int, end: str) -
     assert over.status is not None
     assert [one.type for one in over.status.conditions] == [end]
     assert [type(one) for one in over.actions] == [Remove]
+
+
+def test_a_vm_that_failed_is_told_why_what_to_do_and_what_it_costs() -> None:
+    simulation = with_hooks("PreHook", fails_in=("PreHook",))
+    simulation.start()
+    simulation.run()
+    (failed,) = [one for one in simulation.status.vms[0].conditions if one.type == "Failed"]
+    assert failed.reason == "PreHookFailed"
+    assert "read the logs" in (failed.suggestion or "")
+    assert "nothing had been done" in (failed.suggestion or "")
+    said = [
+        one.message
+        for one in simulation.done
+        if isinstance(one, actions.Record) and one.reason == "VMFailed"
+    ]
+    assert "PreHookFailed" in said[0]
