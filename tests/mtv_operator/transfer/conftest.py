@@ -21,7 +21,6 @@ NAMESPACE = "moved"
 WARM = (
     "vddk",
     "https",
-    "nfc",
     "untracked",
     "reset",
     "killed",
