@@ -19,13 +19,13 @@ from dataclasses import dataclass
 
 from converters.errors import GuestError, ProgramFailed
 from converters.guest import programs
-from converters.guest.application import local, qmp, writing
+from converters.guest.application import local, qmp, view, writing
 from converters.guest.application.overlay import Overlay
 from converters.guest.changes import disk_names
 from converters.guest.decision import Bus, Decision, Kind
 from converters.guest.inspection import inspect
 from converters.guest.inspection.facts import Inspection
-from converters.images.identify import Format
+from converters.guest.volumes.device import FileDevice
 
 _POLL_S = 0.5
 _MOST_CONSOLE = 1 << 20
@@ -62,10 +62,10 @@ class Boot:
         """Boot. Raises DidNotBoot, or ProgramFailed where there is no QEMU."""
         efi = found.linux is not None and found.linux.boot.firmware == "efi"
         with tempfile.TemporaryDirectory(prefix="mtv-trial-") as scratch:
-            layers = list(_layers(overlays, scratch))
-            if not self.marker and _is_mute(decision, found):
-                _give_console(layers)
-            paths = [one.path for one in layers]
+            made = list(layers(overlays, scratch))
+            if not self.marker and is_mute(decision, found):
+                give_console(made, [one.size_bytes for one in found.disks])
+            paths = [one.path for one in made]
             command = _command(self, paths, decision, scratch, efi=efi)
             with open(os.path.join(scratch, "errors"), "wb") as errors:
                 process = subprocess.Popen(
@@ -102,7 +102,8 @@ class Boot:
         raise DidNotBoot(f"neither its agent nor its console answered within {self.timeout_s:g} s")
 
 
-def _layers(overlays: Sequence[Overlay], scratch: str) -> Iterator[Overlay]:
+def layers(overlays: Sequence[Overlay], scratch: str) -> Iterator[Overlay]:
+    """Yield an overlay of each overlay, for one trial."""
     tool = programs.find("qemu-img", "qemu-utils")
     for number, overlay in enumerate(overlays):
         path = os.path.join(scratch, f"disk{number}.qcow2")
@@ -110,7 +111,7 @@ def _layers(overlays: Sequence[Overlay], scratch: str) -> Iterator[Overlay]:
         yield Overlay(path, overlay.path, "qcow2")
 
 
-def _is_mute(decision: Decision, found: Inspection) -> bool:
+def is_mute(decision: Decision, found: Inspection) -> bool:
     """Whether a guest that runs would say so neither by an agent nor on a serial console."""
     if found.linux is None:
         return False
@@ -118,16 +119,30 @@ def _is_mute(decision: Decision, found: Inspection) -> bool:
     return not speaks and not decision.of(Kind.CONSOLE)
 
 
-def _give_console(layers: Sequence[Overlay]) -> None:
+def give_console(made: Sequence[Overlay], sizes: Sequence[int]) -> None:
     """Add a serial console to the kernel's parameters, for this trial alone."""
-    files = [one.path for one in layers]
-    with inspect.open_disks(files, known=Format.QCOW2) as disks:
-        guest = inspect.look(disks, files)
+    with looked_at(made, sizes) as guest:
         if guest.tree is None:
             return
         changes = list(disk_names.change(guest.tree, guest.inspection.volumes, serial=True))
         sorted_ = local.sort(guest.tree, changes)
-    writing.write(guest, sorted_, layers)
+    writing.write(guest, sorted_, made)
+
+
+@contextlib.contextmanager
+def looked_at(made: Sequence[Overlay], sizes: Sequence[int]) -> Iterator[inspect.Guest]:
+    """Yield the guest as it is in overlays. They are shown as files: a chain leads elsewhere."""
+    with contextlib.ExitStack() as stack:
+        files = [
+            stack.enter_context(
+                view.shown(view.Region(image=one.path, format="qcow2", start=0, size_bytes=size))
+            )
+            for one, size in zip(made, sizes, strict=True)
+        ]
+        devices = [FileDevice(file) for file in files]
+        for one in devices:
+            stack.callback(one.close)
+        yield inspect.look(devices, files)
 
 
 def _command(

@@ -9,9 +9,9 @@ import pytest
 import small_guests as guests
 
 from converters.errors import ConversionError, CorruptGuest
-from converters.guest.application import adapt, overlay, writing
+from converters.guest.application import adapt, overlay, trial, writing
 from converters.guest.changes import change
-from converters.guest.decision import Bus, Nic, Tools, Way, Wish
+from converters.guest.decision import Bus, Nic, Tools, Way, Wish, decide
 from converters.guest.filesystems.tree import Tree
 from converters.guest.initramfs import archive
 from converters.guest.inspection import inspect, linux
@@ -303,3 +303,26 @@ def test_adapt_when_a_folder_is_a_link_that_leads_away_then_it_stays_in_the_gues
     assert set(os.listdir(tmp_path)) == before
     with Opened(disk) as adapted:
         assert adapted.exists(f"{tmp_path}/05-mtv-ens192.link")
+
+
+def test_trial_of_a_mute_guest_gives_it_a_console_of_its_own(tmp_path):
+    disk = guests.debian_disk(tmp_path)
+    before = sha256(disk)
+    (made,) = overlay.create([str(disk)], ["raw"])
+    with inspect.open_disks([str(disk)]) as disks:
+        found = inspect.look(disks, [str(disk)]).inspection
+    decision = decide(found, WISH, Tools())
+    assert trial.is_mute(decision, found)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    layers = list(trial.layers([made], str(scratch)))
+    sizes = [one.size_bytes for one in found.disks]
+    trial.give_console(layers, sizes)
+    with trial.looked_at(layers, sizes) as spoken:
+        assert spoken.inspection.linux is not None
+        assert any("ttyS0" in one for one in spoken.inspection.linux.boot.console)
+        assert not trial.is_mute(decision, spoken.inspection)
+    with trial.looked_at([made], sizes) as below:
+        assert below.inspection.linux is not None
+        assert not below.inspection.linux.boot.console
+    assert sha256(disk) == before
