@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from converters.guest import obstacles
 from converters.guest.inspection.facts import (
     Inspection,
     Interface,
@@ -167,7 +168,10 @@ def _not_linux(found: Inspection, wish: Wish, tools: Tools) -> Decision:
 
 
 def _windows(found: Inspection, guest: Windows, wish: Wish, tools: Tools) -> Decision:
-    obstacle = next(_obstacles(found, guest, wish, tools), "")
+    driver = {Bus.SCSI: "vioscsi", Bus.VIRTIO: "viostor", Bus.SATA: ""}[wish.bus]
+    obstacle = next(
+        obstacles.of_windows(found, guest, driver=driver, given=wish.drivers, able=tools.inject), ""
+    )
     if obstacle:
         reason = f"a Windows guest is started on SATA, whose driver it has: {obstacle}"
         return _untouched(Way.EMULATED, Bus.SATA, reason, found)
@@ -186,30 +190,6 @@ def _windows(found: Inspection, guest: Windows, wish: Wish, tools: Tools) -> Dec
             *(() if with_nic else ("virtio-win has no netkvm for it: its NIC is an e1000e",)),
         ),
     )  # fmt: skip
-
-
-def _obstacles(found: Inspection, guest: Windows, wish: Wish, tools: Tools) -> Iterator[str]:
-    """Yield why drivers are not put into a Windows."""
-    if wish.bus is Bus.SATA:
-        yield "that is asked for"
-    if found.bitlocker:
-        yield "BitLocker hides files of it; suspend it at the source"
-    if found.dynamic_disks:
-        yield "it has dynamic disks"
-    if guest.hibernated:
-        yield "it is hibernated (fast startup): shut it down wholly at the source"
-    elif guest.dirty:
-        yield "its file system was not closed cleanly"
-    volume = found.volume(guest.root)
-    if volume is None or volume.start < 0:
-        yield "its volume is not one piece of one disk"
-    if not tools.inject:
-        yield "ntfs-3g, hivex or /dev/fuse is missing here"
-    driver = {Bus.SCSI: "vioscsi", Bus.VIRTIO: "viostor", Bus.SATA: ""}[wish.bus]
-    if wish.drivers is None:
-        yield "no virtio-win was given"
-    elif f"{driver}/{driver}.sys" not in wish.drivers:
-        yield f"virtio-win has no {driver} for {guest.name or 'this Windows'} {guest.version}"
 
 
 def _linux(found: Inspection, guest: Linux, wish: Wish, tools: Tools) -> Decision:
