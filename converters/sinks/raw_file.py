@@ -106,7 +106,7 @@ def translated(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        problem = str(fault.strerror)
+        problem = os.strerror(fault.errno) if fault.errno else str(fault)
         if fault.errno in (errno.ENOSPC, errno.EDQUOT):
             raise TargetFull(
                 problem.lower(), file=name,

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -207,3 +208,22 @@ def test_zero_when_file_system_has_no_holes_writes_zeros(monkeypatch, tmp_path):
     sink = RawFileSink(str(path))
     sink.zero(Extent(100, 9000))
     assert path.read_bytes() == b"x" * 100 + bytes(9000) + b"x" * 900
+
+
+@pytest.mark.parametrize("way", ["as it comes", "scanned"])
+def test_raw_file_when_it_would_grow_too_large_says_so(tmp_path, way):
+    code = (
+        "import resource, signal, sys\n"
+        "from converters.sinks.raw_file import RawFileSink\n"
+        "from converters.errors import TargetTooSmall\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"sink = RawFileSink({str(tmp_path / 'x')!r})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))\n"
+        "try:\n"
+        "    content = b'x' * 65536\n"
+        f"    if {way == 'scanned'}: sink.write_scanned(content, [(0, 0, 65536)], 65536, True)\n"
+        "    else: sink.write(0, [content])\n"
+        "except TargetTooSmall as fault: print(fault)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "x: file too large\n"

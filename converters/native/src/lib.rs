@@ -13,7 +13,7 @@ use libdeflate_sys::{
     libdeflate_zlib_decompress,
 };
 use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyMemoryError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use twox_hash::XxHash3_64;
 
@@ -229,7 +229,9 @@ fn scan_and_write(
             written += length;
         }
         Ok((written, found.sums))
-    })?;
+    })
+    // Python's own classes look at the number; the sentence alone would tell them nothing.
+    .map_err(|fault| PyOSError::new_err((fault.raw_os_error().unwrap_or(0), fault.to_string())))?;
     Ok((written, found))
 }
 
