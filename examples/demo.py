@@ -76,7 +76,7 @@ def down() -> int:
     """Stop everything and remove every file, link and namespace of the demo."""
     stop_vcenter()  # first: its pid is in the folder that is purged
     if DATA.exists() and MTV.exists():
-        run(MTV, "down", "--data-dir", DATA, "--stop-vms", "--purge", check=False)
+        run(MTV, "down", "--data-dir", DATA, "--stop-vms", "--purge")
     shutil.rmtree(DATA, ignore_errors=True)
     print("The demo is gone.")
     return 0

@@ -12,6 +12,7 @@ import ipaddress
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from mtv import errors
 
 NETNS_FOLDER = Path("/run/netns")
 POD_INTERFACE = "eth0"
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0  # the kernel takes its time over a namespace when it is busy
 DEFAULT_MTU = 1500
 
 
@@ -62,15 +63,28 @@ class PodNetwork:
 
 
 def ip(*arguments: str, namespace: str = "", batch: str = "") -> str:
-    """Run `ip` and return what it prints. Raises TargetRefused with its own words."""
+    """Run `ip` and return what it prints.
+
+    Raises TargetRefused with its own words, TargetUnavailable when it does not end.
+    """
     command = ["ip", *(["-n", namespace] if namespace else []), *arguments]
-    done = subprocess.run(
-        command, input=batch, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
+    done = _run(command, batch)
     if done.returncode:
         what = " ".join(command) + (f" ({batch.strip()})" if batch else "")
         raise errors.TargetRefused(f"`{what}`: {done.stderr.strip() or done.returncode}")
     return done.stdout
+
+
+def _run(command: Sequence[str], text: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, input=text, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as fault:
+        raise errors.TargetUnavailable(
+            f"`{' '.join(command)}` has not ended within {TIMEOUT_S:.0f} s",
+            hint="the machine is very busy: try again",
+        ) from fault
 
 
 def links(namespace: str = "") -> list[dict[str, Any]]:
@@ -139,15 +153,8 @@ table ip {network.table} {{
 
 
 def nft(script: str) -> None:
-    """Run an nftables script, all of it or nothing. Raises TargetRefused."""
-    done = subprocess.run(
-        ["nft", "-f", "-"],
-        input=script,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    """Run an nftables script, all of it or nothing. Raises TargetRefused, TargetUnavailable."""
+    done = _run(["nft", "-f", "-"], script)
     if done.returncode:
         raise errors.TargetRefused(f"nft: {done.stderr.strip()}")
 
