@@ -43,7 +43,7 @@ def test_secure_boot_has_a_tpm_and_refuses_what_nobody_signed(tmp_path):
             "firmware": {"bootloader": {"efi": {"secureBoot": True}}},
             "features": {"smm": {"enabled": True}},
         },
-        devices={"tpm": {"persistent": True}},
+        devices={"tpm": {}},
     )
     with pod_for(tmp_path, vmi) as found:
         found.start()
