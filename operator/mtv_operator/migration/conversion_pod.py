@@ -25,7 +25,8 @@ SELECTOR = f"{NAME_LABEL}={COMMAND}"
 MODE, ATTEMPT = "mtv.dev/adaptation", "mtv.dev/attempt"  # labels of the pod
 COMMIT, REHEARSE = "commit", "rehearse"
 GRACE_PERIOD_S = 5
-_SCRATCH, _TMP, _PACKAGES, _DRIVERS = "/scratch", "/tmp", "/packages", "/drivers"
+_SCRATCH, _PACKAGES, _DRIVERS = "/scratch", "/packages", "/drivers"
+_TEMPORARY = "/temporary"  # not /tmp, which on a machine without images may hold our own code
 _LONGEST_BASE = 40
 # The boot test's own VM, and beside it what inspection and the tools need.
 _BESIDE_MIB = 768
@@ -117,6 +118,7 @@ def _container(wanted: Wanted) -> core.Container:
         command=(COMMAND,),
         # Kubernetes would put a variable where it sees `$(`, which no JSON of ours needs.
         args=("--order", text.replace("$", "\\u0024")),
+        env=(core.EnvVar(name="TMPDIR", value=_TEMPORARY),),
         resources=core.ResourceRequirements(
             requests={"cpu": "100m", "memory": "128Mi"}, limits=limits
         ),
@@ -179,7 +181,7 @@ def _mounts(wanted: Wanted) -> Iterator[core.VolumeMount]:
         if not disk.block:
             yield core.VolumeMount(name=f"disk-{number}", mount_path=f"/disks/{number}")
     yield core.VolumeMount(name="scratch", mount_path=_SCRATCH)
-    yield core.VolumeMount(name="tmp", mount_path=_TMP)
+    yield core.VolumeMount(name="tmp", mount_path=_TEMPORARY)
     if wanted.packages:
         yield core.VolumeMount(name="packages", mount_path=_PACKAGES, read_only=True)
     if wanted.drivers:
