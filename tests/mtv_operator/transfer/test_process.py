@@ -362,7 +362,7 @@ def test_transfer_that_is_verified_says_how_much_was_read_again(bench, how):
 
 
 def test_transfer_when_a_byte_was_flipped_on_the_target_is_found_and_copied_again(bench):
-    transfer = bench.wanted(verify="full", bandwidth_limit_bytes_per_second=48 * MIB)
+    transfer = bench.wanted(verify="full", bandwidth_limit_bytes_per_second=96 * MIB)
     running = bench.start(transfer)
     bench.until_done(transfer, 48 * MIB)
     with bench.image.open("r+b") as image:
@@ -382,7 +382,7 @@ def test_transfer_when_a_byte_was_flipped_on_the_target_is_found_and_copied_agai
 
 
 def test_transfer_that_went_on_after_a_kill_is_verified_as_a_whole(bench):
-    transfer = bench.wanted(verify="full", bandwidth_limit_bytes_per_second=48 * MIB)
+    transfer = bench.wanted(verify="full", bandwidth_limit_bytes_per_second=96 * MIB)
     running = bench.start(transfer)
     bench.until_done(transfer, 48 * MIB)
     running.kill()
