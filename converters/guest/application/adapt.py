@@ -102,23 +102,15 @@ def adapt(order: Order) -> Result:
         if order.dry_run or not changes or guest.tree is None:
             return _result(guest, decision, entries, clock)
         sorted_ = local.sort(guest.tree, changes)
-    overlays = overlay.create(order.disks, formats, order.folder)
     booted = bool(order.proven) and order.proven == recipe_of(entries)
-    try:
+    with _overlays(order, formats) as overlays:
         writing.write(guest, sorted_, overlays, check=order.check)
         clock.lap("write")
         if order.trial is not None and not booted:
             order.trial(overlays, decision, guest.inspection)
             booted = True
             clock.lap("trial")
-        size = sum(overlay.size_bytes(one) for one in overlays)
-        if not order.rehearse:
-            order.on_commit()
-            overlay.commit(overlays, order.folder)
-            clock.lap("commit")
-    finally:
-        if order.rehearse or not overlay.pending(order.disks[0], order.folder):
-            overlay.discard(overlays)
+        size = _settled(order, overlays, clock)
     return _result(
         guest, decision, entries, clock,
         committed=not order.rehearse, overlay_bytes=size, booted=booted,
@@ -146,23 +138,38 @@ def _injected(
     assert guest.inspection.windows is not None
     volume = guest.inspection.volume(guest.inspection.windows.root)
     assert volume is not None
-    overlays = overlay.create(order.disks, formats, order.folder)
-    try:
+    with _overlays(order, formats) as overlays:
         nics = order.wish.nics
         entries = injecting.inject(overlays, volume, decision, given, nics, when=order.when)
         clock.lap("write")
-        size = sum(overlay.size_bytes(one) for one in overlays)
-        if entries and not order.rehearse:
-            order.on_commit()
-            overlay.commit(overlays, order.folder)
-            clock.lap("commit")
-    finally:
-        if order.rehearse or not overlay.pending(order.disks[0], order.folder):
-            overlay.discard(overlays)
+        size = _settled(order, overlays, clock, changed=bool(entries))
     return _result(
         guest, decision, entries, clock,
         committed=bool(entries) and not order.rehearse, overlay_bytes=size,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _overlays(order: Order, formats: Sequence[str]) -> Iterator[list[Overlay]]:
+    """Yield overlays over the disks; they stay only where a commit has begun and not ended."""
+    overlays = overlay.create(order.disks, formats, order.folder)
+    try:
+        yield overlays
+    finally:
+        if order.rehearse or not overlay.pending(order.disks[0], order.folder):
+            overlay.discard(overlays)
+
+
+def _settled(
+    order: Order, overlays: Sequence[Overlay], clock: _Clock, *, changed: bool = True
+) -> int:
+    """Commit what was changed, unless this is a rehearsal; return the overlays' size in bytes."""
+    size = sum(overlay.size_bytes(one) for one in overlays)
+    if changed and not order.rehearse:
+        order.on_commit()
+        overlay.commit(overlays, order.folder)
+        clock.lap("commit")
+    return size
 
 
 def recipe_of(entries: Sequence[Entry]) -> str:
