@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mtv import errors
 from mtv.api import configuration, installation, kubevirt, well_known
-from mtv_operator.objects import Caches, Client, Key
+from mtv_operator.objects import Cache, Caches, Client, Key
 from mtv_operator.reconciling import Loop
 from mtv_operator.serving import observed, tls
 from mtv_operator.serving.background import Background
@@ -192,26 +192,7 @@ def serve(settings: Settings, stop: threading.Event) -> None:
             plugins=takes_plugins,
         )
         plugins = stack.enter_context(DevicePlugins(settings.kubelet_root, kvm=verdict.usable))
-        identity = Identity(
-            certificate=settings.certificate, key=settings.key, authority=settings.client_ca
-        )
-        incoming = migrations.Incoming(
-            client=client,
-            node=settings.node,
-            kubelet_root=settings.kubelet_root,
-            vmis=coming,
-            proxies=Proxies(identity),
-            host=settings.host,
-            ability=ability,
-            capabilities=control.capabilities,
-        )
-        outgoing = migrations.Outgoing(
-            client=client,
-            node=settings.node,
-            kubelet_root=settings.kubelet_root,
-            vmis=vmis,
-            proxies=Proxies(identity),
-        )
+        incoming, outgoing = _migrations(settings, client, control, vmis, coming)
         loop = Loop([control, incoming, outgoing, report, plugins], workers=WORKERS, stop=stop)
 
         def look(key: Key, *_: object) -> None:
@@ -232,6 +213,37 @@ def serve(settings: Settings, stop: threading.Event) -> None:
         loop.run()
         with contextlib.suppress(errors.MigrationError):
             report.leave()
+
+
+def _migrations(
+    settings: Settings,
+    client: Client,
+    control: Instances,
+    leaving: Cache[kubevirt.VirtualMachineInstance],
+    coming: Cache[kubevirt.VirtualMachineInstance],
+) -> tuple[migrations.Incoming, migrations.Outgoing]:
+    """Return who brings VMs to this node, and who takes them away."""
+    identity = Identity(
+        certificate=settings.certificate, key=settings.key, authority=settings.client_ca
+    )
+    incoming = migrations.Incoming(
+        client=client,
+        node=settings.node,
+        kubelet_root=settings.kubelet_root,
+        vmis=coming,
+        proxies=Proxies(identity),
+        host=settings.host,
+        ability=control.ability,
+        capabilities=control.capabilities,
+    )
+    outgoing = migrations.Outgoing(
+        client=client,
+        node=settings.node,
+        kubelet_root=settings.kubelet_root,
+        vmis=leaving,
+        proxies=Proxies(identity),
+    )
+    return incoming, outgoing
 
 
 def _synced(caches: Caches, stop: threading.Event) -> bool:
