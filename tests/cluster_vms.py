@@ -15,6 +15,7 @@ from typing import Any
 import homes
 import servers
 from cluster_homes import ClusterHome
+from kubevirt_objects import movable_vm
 
 GUEST_UID = 107
 GUEST_SIZE = "128Mi"
@@ -29,31 +30,6 @@ def claim(name: str, *, mode: str = "ReadWriteMany", **spec: Any) -> dict[str, A
             "accessModes": [mode],
             "resources": {"requests": {"storage": GUEST_SIZE}},
             **spec,
-        },
-    }
-
-
-def machine(name: str, strategy: str = "Always") -> dict[str, Any]:
-    return {
-        "apiVersion": "kubevirt.io/v1",
-        "kind": "VirtualMachine",
-        "metadata": {"name": name},
-        "spec": {
-            "runStrategy": strategy,
-            "template": {
-                "spec": {
-                    "evictionStrategy": "LiveMigrate",
-                    "domain": {
-                        "devices": {
-                            "disks": [{"name": "root", "disk": {"bus": "virtio"}}],
-                            "interfaces": [{"name": "default", "masquerade": {}}],
-                        },
-                        "resources": {"requests": {"memory": "128Mi"}},
-                    },
-                    "networks": [{"name": "default", "pod": {}}],
-                    "volumes": [{"name": "root", "persistentVolumeClaim": {"claimName": name}}],
-                }
-            },
         },
     }
 
@@ -81,7 +57,7 @@ def begin(home: ClusterHome, name: str) -> None:
     """Have a VM run with the test guest on a shared claim of its own."""
     apply(home, claim(name))
     fill(home, name)
-    apply(home, machine(name))
+    apply(home, movable_vm(name))
     home.wait_guest(name, deadline_s=240)
 
 

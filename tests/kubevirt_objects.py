@@ -12,6 +12,32 @@ from mtv.api import core, kubevirt, meta, well_known
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
 
+def movable_vm(name: str, strategy: str = "Always") -> dict[str, Any]:
+    """Return a VM on a claim of its own name, which eviction migrates live."""
+    return {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachine",
+        "metadata": {"name": name},
+        "spec": {
+            "runStrategy": strategy,
+            "template": {
+                "spec": {
+                    "evictionStrategy": "LiveMigrate",
+                    "domain": {
+                        "devices": {
+                            "disks": [{"name": "root", "disk": {"bus": "virtio"}}],
+                            "interfaces": [{"name": "default", "masquerade": {}}],
+                        },
+                        "resources": {"requests": {"memory": "128Mi"}},
+                    },
+                    "networks": [{"name": "default", "pod": {}}],
+                    "volumes": [{"name": "root", "persistentVolumeClaim": {"claimName": name}}],
+                }
+            },
+        },
+    }
+
+
 def vm_document(**spec: Any) -> dict[str, Any]:
     """Return a VM as a user writes it: one disk on a claim, the pod network."""
     return {

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import cluster_vms
+import kubevirt_objects
 import pytest
 import servers
 from cluster_vms import boot_and_counter
@@ -127,7 +128,7 @@ def test_a_claim_of_one_node_s_raw_block_device_boots_there(home, tmp_path_facto
         cluster_vms.apply(home, *cluster_vms.local_volume(name, node, device))
         wanted = {"storageClassName": "local-block", "volumeMode": "Block"}
         cluster_vms.apply(home, cluster_vms.claim(name, mode="ReadWriteOnce", **wanted))
-        cluster_vms.apply(home, cluster_vms.machine(name))
+        cluster_vms.apply(home, kubevirt_objects.movable_vm(name))
         try:
             home.wait_guest(name, deadline_s=240)
             assert home.instance(name)["nodeName"] == node
@@ -172,7 +173,7 @@ def test_a_data_volume_is_filled_from_a_url_without_cdi(home, guest_url):
         "the DataVolume is filled",
         240,
     )
-    cluster_vms.apply(home, cluster_vms.machine("filled"))
+    cluster_vms.apply(home, kubevirt_objects.movable_vm("filled"))
     home.wait_guest("filled", deadline_s=240)
     cluster_vms.remove(home, "filled")
     home.kubectl("delete", "dv", "filled")

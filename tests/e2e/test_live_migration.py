@@ -13,6 +13,7 @@ from typing import Any
 import homes
 import pytest
 import servers
+from kubevirt_objects import movable_vm
 
 NETWORK = 249
 SLOW, FAST = "4Mi", None
@@ -28,31 +29,6 @@ def claim(name: str, storage_class: str, mode: str) -> dict[str, Any]:
             "storageClassName": storage_class,
             "accessModes": [mode],
             "resources": {"requests": {"storage": "128Mi"}},
-        },
-    }
-
-
-def machine(name: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "kubevirt.io/v1",
-        "kind": "VirtualMachine",
-        "metadata": {"name": name},
-        "spec": {
-            "runStrategy": "Halted",
-            "template": {
-                "spec": {
-                    "evictionStrategy": "LiveMigrate",
-                    "domain": {
-                        "devices": {
-                            "disks": [{"name": "root", "disk": {"bus": "virtio"}}],
-                            "interfaces": [{"name": "default", "masquerade": {}}],
-                        },
-                        "resources": {"requests": {"memory": "128Mi"}},
-                    },
-                    "networks": [{"name": "default", "pod": {}}],
-                    "volumes": [{"name": "root", "persistentVolumeClaim": {"claimName": name}}],
-                }
-            },
         },
     }
 
@@ -74,7 +50,7 @@ def vm(nodes: homes.Home) -> str:
     disk = volume_folder(nodes, name) / "disk.img"
     shutil.copyfile(homes.GUEST, disk)
     os.chown(disk, GUEST_UID, GUEST_UID)
-    nodes.kubectl("apply", "-f", "-", stdin=json.dumps(machine(name)))
+    nodes.kubectl("apply", "-f", "-", stdin=json.dumps(movable_vm(name, "Halted")))
     nodes.mtv("vm", "start", name)
     nodes.wait_guest(name)
     wait_condition(nodes, name, "LiveMigratable", "True")
@@ -200,7 +176,7 @@ def test_drain_moves_the_guest_away(nodes, vm):
 def test_a_disk_of_one_node_cannot_migrate_and_says_so(nodes):
     name = "stays"
     nodes.kubectl("apply", "-f", "-", stdin=json.dumps(claim(name, "local", "ReadWriteOnce")))
-    nodes.kubectl("apply", "-f", "-", stdin=json.dumps(machine(name)))
+    nodes.kubectl("apply", "-f", "-", stdin=json.dumps(movable_vm(name, "Halted")))
     nodes.mtv("vm", "start", name)
     said = wait_condition(nodes, name, "LiveMigratable", "False")
     assert said["reason"] == "DisksNotLiveMigratable"
