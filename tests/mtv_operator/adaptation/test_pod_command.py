@@ -34,6 +34,11 @@ def folder():
         yield Path(made)
 
 
+def powerless():
+    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs",
+            "--bounding-set=-all", "--inh-caps=-all", "--pdeathsig=KILL"]  # fmt: skip
+
+
 def command(folder, order):
     """Return the command line, with a /dev/fuse of its own, as the node gives it to the pod."""
     device = folder / "fuse"
@@ -42,12 +47,10 @@ def command(folder, order):
         os.chown(device, USER, USER)
     text = msgspec.json.encode(order).decode()
     python = [sys.executable, "-c", "from mtv_operator.adaptation.main import run; run()"]
-    drop = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--no-new-privs",
-            "--bounding-set=-all", "--inh-caps=-all", "--pdeathsig=KILL"]  # fmt: skip
     bind = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" /dev/fuse && shift && exec "$@"',
             "sh", str(device)]  # fmt: skip
     message = str(folder / "message")
-    return [*bind, *drop, *python, "--message", message, "--order", text]
+    return [*bind, *powerless(), *python, "--message", message, "--order", text]
 
 
 def run(folder, order, *, expect=0):
@@ -59,19 +62,9 @@ def run(folder, order, *, expect=0):
 
 
 def disk(folder):
-    if subprocess.run(
-        [
-            "setpriv",
-            f"--reuid={USER}",
-            f"--regid={USER}",
-            "--clear-groups",
-            sys.executable,
-            "-c",
-            "",
-        ],
-        capture_output=True,
-    ).returncode:
-        pytest.skip(f"uid {USER} may not run {sys.executable}")
+    probe = [*powerless(), sys.executable, "-c", "import mtv_operator"]
+    if subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip(f"uid {USER} may not read our code beside {sys.executable}")
     made = guests.debian_disk(folder)
     os.chown(made, USER, USER)
     return made
