@@ -29,6 +29,9 @@ pytestmark = [
 @pytest.fixture
 def folder():
     """A folder that the pod's user may enter: pytest's own is closed to others."""
+    probe = [*powerless(), sys.executable, "-c", "import mtv_operator"]
+    if subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip(f"uid {USER} may not read our code beside {sys.executable}")
     with tempfile.TemporaryDirectory(prefix="mtv-adapt-") as made:
         os.chown(made, USER, USER)
         yield Path(made)
@@ -62,9 +65,6 @@ def run(folder, order, *, expect=0):
 
 
 def disk(folder):
-    probe = [*powerless(), sys.executable, "-c", "import mtv_operator"]
-    if subprocess.run(probe, capture_output=True).returncode:
-        pytest.skip(f"uid {USER} may not read our code beside {sys.executable}")
     made = guests.debian_disk(folder)
     os.chown(made, USER, USER)
     return made
